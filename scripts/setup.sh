@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs what building and testing need beside Go, git, gcc and make. Safe to run again: what is there is left alone.
+# Usage: scripts/setup.sh run|test    run: what the demo needs; test: what the gate needs
+set -euo pipefail
+
+case "${1:-}" in
+run) packages=() ;;
+test) packages=(clang-19 llvm-19 libbpf-dev clang-format-19 shellcheck nftables conntrack iproute2 libc6-dev) ;;
+*)
+	echo "usage: $0 run|test" >&2
+	exit 2
+	;;
+esac
+
+if ! command -v go >/dev/null; then
+	echo "setup: Go 1.26 or later is needed, see https://go.dev/dl" >&2
+	exit 1
+fi
+
+missing=()
+for p in "${packages[@]}"; do
+	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+	exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "setup: install these yourself (the names are Debian's): ${missing[*]}" >&2
+	exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+	echo "setup: run as root, or install these yourself: ${missing[*]}" >&2
+	exit 1
+fi
+echo "setup: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+	tail -n 20 "$log" >&2
+	echo "setup: apt-get failed, see above" >&2
+	exit 1
+fi
