@@ -1,0 +1,72 @@
+package conntrack
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotLoaded: the kernel has no connection tracking now. It may be loaded later.
+var ErrNotLoaded = errors.New("nf_conntrack is not loaded")
+
+// Limits are the machine's limits. The kernel has one of each, whatever the namespace (until 4.7 a namespace had
+// buckets of its own); only the initial namespace may write them.
+type Limits struct {
+	Max       uint64 // entries that each namespace may hold; 0 is no limit (kernels before 7.0)
+	Buckets   uint64 // of the hash table; an entry takes two places in it
+	ExpectMax uint64 // expectations that each namespace may hold; 0 where the kernel does not tell
+}
+
+// ReadLimits reads the limits under root/proc/sys ("" is the machine's own). It returns ErrNotLoaded where there is
+// no connection tracking.
+func ReadLimits(root string) (Limits, error) {
+	if !Loaded(root) {
+		return Limits{}, ErrNotLoaded
+	}
+	proc, err := procfs.NewFS(procDir(root))
+	if err != nil {
+		return Limits{}, fmt.Errorf("read limits: %w", err)
+	}
+	var l Limits
+	if l.Max, err = sysctl(proc, "nf_conntrack_max"); err != nil {
+		return Limits{}, err
+	}
+	if l.Buckets, err = sysctl(proc, "nf_conntrack_buckets"); err != nil {
+		return Limits{}, err
+	}
+	if l.ExpectMax, err = sysctl(proc, "nf_conntrack_expect_max"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Limits{}, err
+	}
+	return l, nil
+}
+
+// Loaded reports whether the kernel tracks connections, or would if a rule asked for it. It looks for a sysctl under
+// root/proc and opens nothing: a NETLINK_NETFILTER socket would make the kernel load modules.
+func Loaded(root string) bool {
+	return exists(countPath(root))
+}
+
+func procDir(root string) string { return filepath.Join("/", root, "proc") }
+
+func countPath(root string) string {
+	return filepath.Join(procDir(root), "sys/net/netfilter/nf_conntrack_count")
+}
+
+func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
+
+// sysctl reads one number of net.netfilter. The kernel holds 32 bits and before 6.1 took any, printing a large one as
+// negative.
+func sysctl(proc procfs.FS, name string) (uint64, error) {
+	v, err := proc.SysctlInts("net.netfilter." + name)
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(v) != 1 {
+		return 0, fmt.Errorf("read %s: %d numbers, not one", name, len(v))
+	}
+	return uint64(uint32(v[0])), nil
+}
