@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/*
+ * What the program and user space share: the map values and the samples.
+ * Every field has a fixed size and padding is explicit; bpf2go makes the Go
+ * side from these very definitions, and the sizes are asserted on both sides.
+ */
+#ifndef CTWATCH_ABI_H
+#define CTWATCH_ABI_H
+
+/*
+ * What a refusal looked like in the counters. The program tells these apart
+ * for certain; user space splits KIND_DROP_ALONE into table_full and
+ * alloc_failed, for which it must know count and max.
+ */
+enum kind {
+	KIND_DROP_ALONE,     /* drop moved, packet had no entry: __nf_conntrack_alloc() */
+	KIND_CLASH,	     /* drop and insert_failed: nf_ct_resolve_clash() */
+	KIND_CHAIN_TOO_LONG, /* chaintoolong and insert_failed: __nf_conntrack_confirm() */
+	KIND_INSERT_RACE,    /* insert_failed alone: __nf_conntrack_confirm() */
+	KIND_OTHER,	     /* drop moved, packet had an entry: nf_confirm() */
+	KIND_COUNT,
+};
+
+/* The counters of struct ip_conntrack_stat that move when a packet is refused. */
+struct counters {
+	__u32 drop;
+	__u32 insert_failed;
+	__u32 chaintoolong; /* 0 where the kernel has none */
+};
+
+/* One network namespace's conntrack table as one CPU saw it (map tables, by slot). */
+struct table {
+	__u64 stat;    /* kernel address of this CPU's ip_conntrack_stat; 0: not yet entered here */
+	__u64 last_ns; /* CLOCK_BOOTTIME of the latest refusal, to about a jiffy */
+	__u64 refused[KIND_COUNT];
+	struct counters last; /* as far as history and refused[] account for */
+	__u32 inum;	      /* namespace inode number, /proc/PID/ns/net */
+	__u32 walk;	      /* the latest walk that met this namespace alive */
+	__u32 sampled;	      /* bit per kind: its first packet was offered as a sample */
+};
+
+/* Namespaces this CPU met last, to spare the hash map: its lookup costs as much as all the rest. */
+#define RECENT 16
+struct recent {
+	__u64 cookie;
+	__u64 slot;
+};
+
+/* One CPU's own bookkeeping (map cpus). */
+struct cpu {
+	__u64 offset;	     /* this CPU's per-CPU offset; 0: not yet known */
+	__u64 self;	     /* scratch: where a pointer becomes a number */
+	__u64 refusals;	     /* all refusals counted on this CPU; still: nothing to read */
+	__u64 unseen;	     /* times a namespace found no free slot */
+	__u64 samples_lost;  /* samples that found no room in the ring */
+	__u64 cursor;	     /* where an unfinished walk goes on (struct net *) ... */
+	__u64 cursor_cookie; /* ... if that is still the same namespace */
+	__u64 jiffy;	     /* when the clock was last read for a sample */
+	__u32 ready;	     /* 1: the walk is done here, unknown namespaces are new ones */
+	__u32 pad;
+	struct recent recent[RECENT]; /* by cookie % RECENT */
+};
+
+#define SAMPLE_INFERRED 1 /* several refusals at once: the kind may be another packet's */
+
+/* One refused packet (ring samples). Addresses and ports are as on the wire. */
+struct sample {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 cookie;  /* namespace: net_cookie */
+	__u32 inum;    /* namespace: inode number */
+	__u32 ifindex; /* device the packet was on; 0: none yet (output) */
+	__u8 ifname[16];
+	__u8 src[16]; /* IPv4 in the first four bytes */
+	__u8 dst[16];
+	__u16 sport; /* ICMP echo: the identifier; network byte order */
+	__u16 dport; /* ICMP: type << 8 | code */
+	__u8 family; /* 4, 6, or 0: neither */
+	__u8 proto;  /* IPPROTO_* */
+	__u8 hook;   /* NF_INET_* */
+	__u8 kind;   /* enum kind */
+	__u8 flags;  /* SAMPLE_* */
+	__u8 pad[7];
+};
+
+_Static_assert(sizeof(struct counters) == 12, "ABI");
+_Static_assert(sizeof(struct table) == 80, "ABI");
+_Static_assert(sizeof(struct cpu) == 72 + 16 * RECENT, "ABI");
+_Static_assert(sizeof(struct sample) == 88, "ABI");
+
+#endif

@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+/*
+ * Counts every packet that conntrack refuses, by network namespace and cause.
+ *
+ * Conntrack has no tracepoint and no drop reason of its own. But it refuses a
+ * packet by returning NF_DROP, the packet is then freed with the reason
+ * NETFILTER_DROP, and by then it has counted the refusal in this CPU's
+ * struct ip_conntrack_stat of the packet's namespace. So: at each free with
+ * that reason, look which of those counters moved since the last look.
+ *
+ * Only deltas count, never "one more": several refusals may have happened on
+ * this CPU since the last look, and a firewall's own drop moves no counter.
+ *
+ * Nothing here runs for a packet that gets through.
+ */
+#include "kernel.h"
+#include "abi.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* Keeps these types in the object, for the Go side. */
+enum kind *kinds __attribute__((unused));
+struct sample *sampled __attribute__((unused));
+
+/* Set before loading. */
+const volatile __u64 sample_interval_ns = 10000000; /* 0: no samples */
+
+/* This process's own namespace: where walks of all namespaces begin. */
+static struct net *anchor;
+static const void *netns_operations; /* ns.ops of every real namespace */
+__u32 current_walk = 1;
+
+/* The walk found more namespaces than there are slots. */
+static __u32 crowded;
+
+/* When the next sample is due, for all CPUs together. */
+static __u64 next_sample_ns;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct cpu);
+} cpus SEC(".maps");
+
+/*
+ * Which slot of tables a namespace has. Keyed by net_cookie, which is never
+ * used again (an inode number is, at once). Namespaces are made by this
+ * machine's administrator, never by a remote host.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u32);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct table);
+} tables SEC(".maps");
+
+/* User space fills it, and gives back the slots of namespaces that are gone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK);
+	__uint(max_entries, 1024);
+	__type(value, __u32);
+} free_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} samples SEC(".maps");
+
+/* Plain loads instead of bpf_probe_read_kernel(), where the kernel has it (6.2, EL 9.2): half the cost of a refusal. */
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+static __always_inline struct cpu *this_cpu(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&cpus, &zero);
+}
+
+/*
+ * The address of this CPU's copy of a per-CPU variable is its address plus
+ * the CPU's offset. The offset shows in any per-CPU map: what a lookup gives,
+ * minus what the map itself holds. (this_cpu_off would say it too, where
+ * kallsyms has data symbols.)
+ */
+static __always_inline void learn_offset(struct cpu *cpu)
+{
+	volatile __u64 *scratch = &cpu->self;
+	__u64 here, map, base = 0;
+
+	*scratch = (__u64)cpu;
+	here = *scratch;
+	*scratch = (__u64)&cpus;
+	map = *scratch;
+	bpf_probe_read_kernel(&base, sizeof(base), (void *)map + bpf_core_field_offset(struct bpf_array, pptrs));
+	if (base)
+		cpu->offset = here - base;
+}
+
+static __always_inline void read_counters(struct counters *c, __u64 addr)
+{
+	const struct ip_conntrack_stat *stat = (void *)addr;
+	__u8 raw[64] __attribute__((aligned(8))) = {};
+
+	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+		stat = bpf_rdonly_cast(stat, bpf_core_type_id_kernel(struct ip_conntrack_stat));
+		c->drop = stat->drop;
+		c->insert_failed = stat->insert_failed;
+		c->chaintoolong = bpf_core_field_exists(stat->chaintoolong) ? stat->chaintoolong : 0;
+		return;
+	}
+	/* One helper call, not one a field. */
+	bpf_probe_read_kernel(raw, bpf_core_type_size(struct ip_conntrack_stat), stat);
+	c->drop = *(__u32 *)(raw + bpf_core_field_offset(stat->drop));
+	c->insert_failed = *(__u32 *)(raw + bpf_core_field_offset(stat->insert_failed));
+	c->chaintoolong = bpf_core_field_exists(stat->chaintoolong)
+				  ? *(__u32 *)(raw + bpf_core_field_offset(stat->chaintoolong))
+				  : 0;
+}
+
+/*
+ * The namespace's table on this CPU, 0 if it has none yet. Only for the hook:
+ * it is never interrupted by itself, so recent is never half written.
+ */
+static __always_inline struct table *find(struct cpu *cpu, __u64 cookie)
+{
+	struct recent *recent = &cpu->recent[cookie % RECENT];
+	__u32 slot, *known;
+
+	if (recent->cookie == cookie) {
+		slot = recent->slot;
+		return bpf_map_lookup_elem(&tables, &slot);
+	}
+	known = bpf_map_lookup_elem(&slots, &cookie);
+	if (!known)
+		return 0;
+	slot = *known;
+	recent->cookie = cookie;
+	recent->slot = slot;
+	return bpf_map_lookup_elem(&tables, &slot);
+}
+
+/* The namespace's slot, a free one if it has none yet; negative if there is none left. */
+static __always_inline int slot_of(__u64 cookie, int history)
+{
+	__u32 slot, *known = bpf_map_lookup_elem(&slots, &cookie);
+
+	if (known)
+		return *known;
+	/* Where history found no room, a namespace without a slot may be old: no telling what of it is new. */
+	if (!history && crowded)
+		return -1;
+	if (bpf_map_pop_elem(&free_slots, &slot)) {
+		crowded |= history;
+		return -1;
+	}
+	/* Another CPU, or an interrupt, may have been quicker. */
+	if (bpf_map_update_elem(&slots, &cookie, &slot, BPF_NOEXIST))
+		bpf_map_push_elem(&free_slots, &slot, 0);
+	known = bpf_map_lookup_elem(&slots, &cookie);
+	return known ? *known : -1;
+}
+
+/*
+ * Enters a namespace for this CPU. With history, what its counters hold now
+ * happened before us; without, they were born after us and all of it counts:
+ * a new namespace, or the module was loaded again. An interrupt may enter the
+ * same namespace in the middle of it: without history, nothing is written
+ * then that would undo its work.
+ */
+static __noinline struct table *enter(struct cpu *cpu, __u64 cookie, __u64 where, int history)
+{
+	struct net *net = (void *)where;
+	struct ip_conntrack_stat *stat;
+	struct table *t;
+	__u64 mine;
+	int slot;
+
+	bpf_core_read(&stat, sizeof(stat), &net->ct.stat);
+	if (!stat)
+		return 0; /* conntrack is not loaded */
+	mine = (__u64)stat + cpu->offset;
+	slot = slot_of(cookie, history);
+	if (slot < 0) {
+		cpu->unseen++;
+		return 0;
+	}
+	t = bpf_map_lookup_elem(&tables, &slot);
+	if (!t)
+		return 0;
+	t->walk = current_walk;
+	if (t->stat == mine)
+		return t;
+
+	bpf_core_read(&t->inum, sizeof(t->inum), &net->ns.inum);
+	if (history)
+		read_counters(&t->last, mine);
+	else if (t->stat)
+		__builtin_memset(&t->last, 0, sizeof(t->last));
+	t->stat = mine;
+	return t;
+}
+
+#define WALK_STEPS 64
+
+/*
+ * Not attached: user space runs it by BPF_PROG_TEST_RUN, first here to drop
+ * the anchor (args[0] = 1), then on each CPU until it returns 0. It walks the
+ * kernel's list of all namespaces, also those nobody can enter, and takes
+ * this CPU's counters as history. It runs in an interrupt of that CPU, so no
+ * packet is refused on it meanwhile.
+ */
+SEC("raw_tp")
+int walk_namespaces(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct cpu *cpu = this_cpu();
+	struct list_head *pos;
+	struct net *net;
+	__u64 cookie;
+	int i;
+
+	if (!cpu)
+		return -1;
+	if (ctx->args[0] == 1) {
+		struct task_struct *task = (void *)bpf_get_current_task();
+
+		net = BPF_CORE_READ(task, nsproxy, net_ns);
+		netns_operations = BPF_CORE_READ(net, ns.ops);
+		anchor = net;
+		return 0;
+	}
+	if (!anchor)
+		return -1;
+	if (!cpu->offset)
+		learn_offset(cpu);
+	if (!cpu->offset)
+		return -1;
+
+	net = anchor;
+	if (cpu->cursor) {
+		/* The namespace may have died since; then begin again, entering twice does nothing. */
+		struct net *at = (void *)cpu->cursor;
+
+		if (BPF_CORE_READ(at, ns.ops) == netns_operations &&
+		    BPF_CORE_READ(at, net_cookie) == cpu->cursor_cookie)
+			net = at;
+		cpu->cursor = 0;
+	}
+	for (i = 0; i < WALK_STEPS; i++) {
+		/* The list's head is not inside a struct net. */
+		if (BPF_CORE_READ(net, ns.ops) == netns_operations) {
+			cookie = BPF_CORE_READ(net, net_cookie);
+			enter(cpu, cookie, (__u64)net, !cpu->ready);
+			cpu->cursor_cookie = cookie;
+			cpu->cursor = (__u64)net;
+		}
+		pos = BPF_CORE_READ(net, list.next);
+		net = (void *)pos - bpf_core_field_offset(struct net, list);
+		if (net == anchor) {
+			cpu->cursor = 0;
+			cpu->ready = 1;
+			return 0;
+		}
+	}
+	return 1;
+}
+
+/* Which hook refused it: confirm is at the end of the packet's way, allocation at its beginning. */
+static __always_inline __u8 hook_of(struct sk_buff *skb, int has_entry)
+{
+	int iif = skb->skb_iif;
+	struct net_device *dev;
+
+	if (!has_entry)
+		return iif ? NF_INET_PRE_ROUTING : NF_INET_LOCAL_OUT;
+	dev = skb->dev;
+	return iif && dev && dev->ifindex == iif ? NF_INET_LOCAL_IN : NF_INET_POST_ROUTING;
+}
+
+static __always_inline void read_ports(struct sample *s, const void *l4)
+{
+	__u8 icmp[6];
+
+	switch (s->proto) {
+	case IPPROTO_TCP:
+	case IPPROTO_UDP:
+	case IPPROTO_UDPLITE:
+	case IPPROTO_SCTP:
+	case IPPROTO_DCCP:
+		bpf_probe_read_kernel(&s->sport, sizeof(s->sport), l4);
+		bpf_probe_read_kernel(&s->dport, sizeof(s->dport), l4 + 2);
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		if (bpf_probe_read_kernel(icmp, sizeof(icmp), l4))
+			break;
+		__builtin_memcpy(&s->sport, icmp + 4, 2);
+		__builtin_memcpy(&s->dport, icmp, 2);
+		break;
+	}
+}
+
+static __always_inline void read_ipv4(struct sample *s, const void *ip)
+{
+	__u8 h[20];
+
+	if (bpf_probe_read_kernel(h, sizeof(h), ip))
+		return;
+	s->family = 4;
+	s->proto = h[9];
+	__builtin_memcpy(s->src, h + 12, 4);
+	__builtin_memcpy(s->dst, h + 16, 4);
+	read_ports(s, ip + (h[0] & 15) * 4);
+}
+
+static __always_inline void read_ipv6(struct sample *s, const void *ip)
+{
+	__u8 ext[2];
+	int i;
+
+	if (bpf_probe_read_kernel(&s->proto, 1, ip + 6))
+		return;
+	s->family = 6;
+	bpf_probe_read_kernel(s->src, 16, ip + 8);
+	bpf_probe_read_kernel(s->dst, 16, ip + 24);
+	ip += 40;
+	for (i = 0; i < 4; i++) {
+		switch (s->proto) {
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+			if (bpf_probe_read_kernel(ext, sizeof(ext), ip))
+				return;
+			s->proto = ext[0];
+			ip += (ext[1] + 1) * 8;
+			continue;
+		case IPPROTO_FRAGMENT:
+			if (bpf_probe_read_kernel(&s->proto, 1, ip))
+				return;
+			ip += 8;
+			continue;
+		}
+		break;
+	}
+	read_ports(s, ip);
+}
+
+static __always_inline void emit(struct cpu *cpu, struct table *t, __u64 cookie, struct sk_buff *skb, __u8 kind,
+				 __u8 flags)
+{
+	struct net_device *dev = skb->dev;
+	struct sample *s;
+	const void *ip;
+
+	s = bpf_ringbuf_reserve(&samples, sizeof(*s), 0);
+	if (!s) {
+		cpu->samples_lost++;
+		return;
+	}
+	__builtin_memset(s, 0, sizeof(*s));
+	s->time_ns = bpf_ktime_get_boot_ns();
+	s->cookie = cookie;
+	s->inum = t->inum;
+	s->kind = kind;
+	s->flags = flags;
+	s->hook = hook_of(skb, skb->_nfct > 7);
+	if (dev) {
+		s->ifindex = dev->ifindex;
+		bpf_probe_read_kernel(s->ifname, sizeof(s->ifname), dev->name);
+	}
+	ip = skb->head + skb->network_header;
+	if (skb->protocol == __builtin_bswap16(ETH_P_IP))
+		read_ipv4(s, ip);
+	else if (skb->protocol == __builtin_bswap16(ETH_P_IPV6))
+		read_ipv6(s, ip);
+	bpf_ringbuf_submit(s, 0);
+}
+
+/*
+ * A sample for the first packet of a kind on this CPU and namespace, then one
+ * whenever the interval, shared by all CPUs, has passed. The clock is read
+ * once a jiffy: reading it costs as much as all the counting.
+ */
+static __always_inline int sample_due(struct cpu *cpu, struct table *t, __u8 kind)
+{
+	__u64 jiffy = bpf_jiffies64(), now, due;
+	int first = !(t->sampled & 1 << kind);
+
+	if (!first && jiffy == cpu->jiffy)
+		return 0;
+	cpu->jiffy = jiffy;
+	now = bpf_ktime_get_boot_ns();
+	t->last_ns = now;
+	if (!sample_interval_ns)
+		return 0;
+	t->sampled |= 1 << kind;
+	due = next_sample_ns;
+	if (first)
+		return 1;
+	return now >= due && __sync_val_compare_and_swap(&next_sample_ns, due, now + sample_interval_ns) == due;
+}
+
+/* A namespace, or counters of it, that the walk has not met: born since, once the walk is done. */
+static __always_inline struct table *enter_new(struct cpu *cpu, __u64 cookie, struct net *net)
+{
+	volatile __u64 *scratch = &cpu->self;
+
+	if (!cpu->ready)
+		return 0;
+	*scratch = (__u64)net;
+	return enter(cpu, cookie, *scratch, 0);
+}
+
+/* Turns what the counters moved into refusals; t->last moves with it. */
+static __noinline int account(struct cpu *cpu, struct table *t, struct counters *now, int has_entry)
+{
+	__u32 drop = now->drop - t->last.drop;
+	__u32 failed = now->insert_failed - t->last.insert_failed;
+	__u32 chain = now->chaintoolong - t->last.chaintoolong;
+	__u32 clash, n;
+	int kind = -1;
+
+	t->last = *now;
+	/* A ctnetlink insert moves chaintoolong alone and loses no packet. */
+	if (chain > failed)
+		chain = failed;
+	failed -= chain;
+	clash = drop < failed ? drop : failed;
+	failed -= clash;
+	drop -= clash;
+	n = chain + clash + failed + drop;
+	if (!n)
+		return -1;
+	cpu->refusals += n;
+	if (chain) {
+		t->refused[KIND_CHAIN_TOO_LONG] += chain;
+		kind = KIND_CHAIN_TOO_LONG;
+	}
+	if (failed) {
+		t->refused[KIND_INSERT_RACE] += failed;
+		kind = KIND_INSERT_RACE;
+	}
+	if (clash) {
+		t->refused[KIND_CLASH] += clash;
+		kind = KIND_CLASH;
+	}
+	if (drop) {
+		/* With an entry in hand, it was not allocation that failed. */
+		if (has_entry && n == 1) {
+			t->refused[KIND_OTHER]++;
+			kind = KIND_OTHER;
+		} else {
+			t->refused[KIND_DROP_ALONE] += drop;
+			kind = KIND_DROP_ALONE;
+		}
+	}
+	return n == 1 ? kind : kind | SAMPLE_INFERRED << 8;
+}
+
+/*
+ * Every freed packet comes here; only those with the reason NETFILTER_DROP
+ * go past the first line. The reason came with 5.17 (EL 8.10, 9.0), its
+ * number is the running kernel's.
+ */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason)
+{
+	struct counters now = {};
+	struct net_device *dev;
+	struct table *t;
+	struct net *net;
+	struct cpu *cpu;
+	__u64 cookie;
+	int verdict;
+
+	if ((__u64)reason != bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NETFILTER_DROP))
+		return 0;
+
+	dev = skb->dev;
+	if (dev) {
+		net = dev->nd_net.net;
+	} else {
+		/* On its way out, before routing gave it a device. */
+		struct sock *sk = skb->sk;
+
+		if (!sk)
+			return 0;
+		net = sk->__sk_common.skc_net.net;
+	}
+	cookie = net->net_cookie;
+	cpu = this_cpu();
+	if (!cpu)
+		return 0;
+
+	t = find(cpu, cookie);
+	if (!t || (__u64)net->ct.stat != t->stat - cpu->offset) {
+		t = enter_new(cpu, cookie, net);
+		if (!t)
+			return 0;
+	}
+	read_counters(&now, t->stat);
+	if (now.drop == t->last.drop && now.insert_failed == t->last.insert_failed)
+		return 0;
+	verdict = account(cpu, t, &now, skb->_nfct > 7);
+	if (verdict < 0)
+		return 0;
+	if (sample_due(cpu, t, verdict & 0xff))
+		emit(cpu, t, cookie, skb, verdict & 0xff, verdict >> 8);
+	return 0;
+}

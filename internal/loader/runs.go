@@ -1,0 +1,48 @@
+package loader
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// CountRuns has the kernel count how often the program runs, or no longer. It costs some time at every run of every
+// program on the machine, so it is for moments of doubt.
+func (p *Probe) CountRuns(on bool) error {
+	if p.core == nil || on == (p.core.stats != nil) {
+		return nil
+	}
+	if !on {
+		err := p.core.stats.Close()
+		p.core.stats = nil
+		return err
+	}
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		return fmt.Errorf("count program runs: %w", err)
+	}
+	p.core.stats = stats
+	return nil
+}
+
+// Runs is how often the program ran, and how long all its runs took, while CountRuns was on.
+func (p *Probe) Runs() (n uint64, took time.Duration, err error) {
+	if p.core == nil {
+		return 0, 0, nil
+	}
+	stats, err := p.core.objs.KfreeSkb.Stats()
+	if err != nil {
+		return 0, 0, fmt.Errorf("read program runs: %w", err)
+	}
+	return stats.RunCount, stats.Runtime, nil
+}
+
+// Reattach attaches the program anew. What was counted stays.
+func (p *Probe) Reattach() error {
+	if p.core == nil {
+		return nil
+	}
+	return p.core.reattach()
+}
