@@ -1,0 +1,131 @@
+// Package record holds the records that ctwatch writes, one JSON object a line: to standard output and to the journal.
+package record
+
+import (
+	"time"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+)
+
+// Version is the version of the records' form, field v.
+const Version = 1
+
+// The kinds of records.
+const (
+	KindStart  = "start"
+	KindSample = "sample"
+	KindDrop   = "drop"
+	KindGap    = "gap"
+	KindStop   = "stop"
+)
+
+// Envelope is what every record begins with.
+type Envelope struct {
+	V        int       `json:"v"`
+	Seq      uint64    `json:"seq"` // from 1, without gaps
+	Time     time.Time `json:"time"`
+	Boottime int64     `json:"boottime_ns"` // CLOCK_BOOTTIME: goes on during suspend, and never back
+	Kind     string    `json:"kind"`
+}
+
+// Record is any of the types below.
+type Record interface{ envelope() *Envelope }
+
+func (e *Envelope) envelope() *Envelope { return e }
+
+// Stamp fills in the envelope.
+func Stamp(r Record, seq uint64, now time.Time, boot time.Duration) {
+	e := r.envelope()
+	e.V, e.Seq, e.Time, e.Boottime = Version, seq, now.UTC(), boot.Nanoseconds()
+	switch r.(type) {
+	case *Start:
+		e.Kind = KindStart
+	case *Sample:
+		e.Kind = KindSample
+	case *Drop:
+		e.Kind = KindDrop
+	case *Gap:
+		e.Kind = KindGap
+	case *Stop:
+		e.Kind = KindStop
+	}
+}
+
+// Start says that counting begins, and how.
+type Start struct {
+	Envelope
+	Version  string   `json:"version"`
+	Kernel   string   `json:"kernel"`
+	Hostname string   `json:"hostname"`
+	Probe    string   `json:"probe"` // "" while conntrack is not loaded
+	Hooks    []string `json:"hooks"`
+	Skipped  []Skip   `json:"skipped"`
+	Buckets  uint64   `json:"buckets"`
+	Max      uint64   `json:"max"`
+}
+
+// Skip is a probe that was passed over.
+type Skip struct {
+	Probe string `json:"probe"`
+	Why   string `json:"why"`
+}
+
+// Sample is the state of things at the end of an interval.
+type Sample struct {
+	Envelope
+	Interval     int64   `json:"interval_ns"`
+	Buckets      uint64  `json:"buckets"`
+	Lost         uint64  `json:"lost"`         // drop records that could not be delivered, since start
+	Unattributed uint64  `json:"unattributed"` // refused by the kernel's counters, and not seen by the program
+	NetNS        []NetNS `json:"netns"`        // those that changed since they were last listed
+}
+
+// NetNS is one network namespace in a Sample.
+type NetNS struct {
+	NS      uint64          `json:"ns"`     // inode number
+	Cookie  uint64          `json:"cookie"` // net_cookie, never used again; 0 where the kernel has none
+	Name    string          `json:"name"`   // untrusted text; "" where nobody named it
+	Count   *uint64         `json:"count"`  // entries; null where the namespace cannot be entered
+	Max     *uint64         `json:"max"`
+	Fill    *float64        `json:"fill"` // count / max; null without a max
+	Drops   conntrack.Drops `json:"drops"`
+	Evicted uint64          `json:"evicted"`
+	// Unattributed is this namespace's part of Sample.Unattributed.
+	Unattributed uint64 `json:"unattributed,omitempty"`
+	Gone         bool   `json:"gone,omitempty"` // the namespace is no more: these are its last numbers
+}
+
+// Drop is one refused packet, a sample of them.
+type Drop struct {
+	Envelope
+	NS       uint64          `json:"ns"`
+	Cookie   uint64          `json:"cookie"`
+	Name     string          `json:"name"`
+	Cause    conntrack.Cause `json:"cause"`
+	Inferred bool            `json:"inferred"` // the cause is a conclusion, not an observation
+	Proto    string          `json:"proto"`
+	Src      string          `json:"src"` // "" where the packet is neither IPv4 nor IPv6
+	Dst      string          `json:"dst"`
+	Sport    uint16          `json:"sport"` // ICMP echo: the identifier
+	Dport    uint16          `json:"dport"` // ICMP: type << 8 | code
+	Ifname   string          `json:"ifname"`
+	Hook     string          `json:"hook"`
+}
+
+// Gap is a time of which the records do not tell everything.
+type Gap struct {
+	Envelope
+	Why  string    `json:"why"` // suspend, clock, blind, restart
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// Stop is the last record of a clean run.
+type Stop struct {
+	Envelope
+	Totals       conntrack.Drops `json:"totals"`
+	Evicted      uint64          `json:"evicted"`
+	Lost         uint64          `json:"lost"`
+	Unattributed uint64          `json:"unattributed"`
+	Uptime       int64           `json:"uptime_ns"`
+}

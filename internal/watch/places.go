@@ -1,0 +1,213 @@
+package watch
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/ledger"
+	"github.com/ctwatch/ctwatch/internal/netns"
+	"github.com/ctwatch/ctwatch/internal/record"
+)
+
+// key is a namespace's identity. Inodes are used again at once, cookies never.
+type key struct{ cookie, inode uint64 }
+
+// place is one network namespace that is watched.
+type place struct {
+	ns       netns.Namespace // Path "": nobody can enter it
+	account  ledger.Account
+	snapshot conntrack.Snapshot
+	history  bool // older than the counting: the first look is where it begins
+	unseen   bool // not in the last scan
+	gone     bool // not on the kernel's list any more
+	slotted  bool // the program has a table of it
+
+	active time.Time // when something last moved
+	readAt time.Time
+	told   *record.NetNS // as it was last listed
+}
+
+const (
+	scanEvery = 10 * time.Second // namespaces that live by a process alone show in no change of mounts
+	walkEvery = 2 * time.Second
+	activeFor = 10 * time.Second // a place where something moved is read each tick for that long
+	turn      = 30               // the others are read once in so many ticks
+)
+
+// discover learns of namespaces that came and went.
+func (w *watcher) discover() error {
+	at := time.Now()
+	every := scanEvery
+	if !w.probe.Counts() {
+		every = walkEvery
+	}
+	if at.Sub(w.walked) >= walkEvery {
+		w.walked = at
+		if err := w.probe.Walk(); err != nil {
+			return err
+		}
+		if err := w.tables(false); err != nil {
+			return err
+		}
+	}
+	if w.finder.Changed() || at.Sub(w.scanned) >= every {
+		return w.scan(false)
+	}
+	return nil
+}
+
+// scan finds namespaces by their files and processes. history: those found are older than the counting.
+func (w *watcher) scan(history bool) error {
+	w.scanned = time.Now()
+	look, err := w.finder.Scan()
+	if err != nil {
+		return err
+	}
+	for _, p := range w.places {
+		p.unseen = true
+	}
+	for _, ns := range look.Namespaces {
+		p := w.place(key{ns.Cookie, ns.Inode}, history)
+		p.ns, p.unseen = ns, false
+	}
+	if look.Denied > 0 && !w.denied && !w.probe.Counts() {
+		w.denied = true
+		w.out.Notice(Denied(look.Denied))
+	}
+	return nil
+}
+
+// Denied says that the namespaces of some processes cannot be seen.
+func Denied(processes int) string {
+	return fmt.Sprintf("%d processes do not show us their network namespace (they hold capabilities that we lack): "+
+		"one that no other process is in is not read", processes)
+}
+
+func (w *watcher) place(k key, history bool) *place {
+	p := w.places[k]
+	if p == nil {
+		p = &place{ns: netns.Namespace{Inode: k.inode, Cookie: k.cookie}, history: history, unseen: true}
+		w.places[k] = p
+	}
+	return p
+}
+
+// tables takes what the program counted. history: the namespaces it knows are older than the counting.
+func (w *watcher) tables(history bool) error {
+	tables, err := w.probe.Tables(time.Now())
+	if err != nil {
+		return err
+	}
+	for _, p := range w.places {
+		p.slotted = false
+	}
+	for _, t := range tables {
+		k := key{t.Cookie, t.Inode}
+		if w.places[k] == nil && !history {
+			w.scanned = time.Time{} // someone new: look for its name
+		}
+		p := w.place(k, history)
+		p.slotted, p.gone = true, t.Gone
+		before := p.account.Drops
+		p.account.Program(t.Refused, t.Counted, w.tally.NotReady)
+		if p.account.Drops != before {
+			p.active = time.Now()
+		}
+	}
+	return nil
+}
+
+// due says which places are read in this tick: the host, those where something moves, and the rest in turn.
+func (w *watcher) due(p *place) bool {
+	return p.ns.Host || time.Since(p.active) < activeFor || p.readAt.IsZero() ||
+		(p.ns.Inode+uint64(w.ticks))%turn == 0
+}
+
+// read looks at the place's table, if it can be entered.
+func (w *watcher) read(p *place) {
+	if p.ns.Path == "" || p.gone || p.unseen {
+		return
+	}
+	p.readAt = time.Now()
+	s := &p.snapshot
+	err := w.finder.Enter(p.ns, func() error { return w.reader.Read(s) })
+	switch {
+	case err == nil && (s.Cookie == 0 || p.ns.Cookie == 0 || s.Cookie == p.ns.Cookie):
+	case err == nil, errors.Is(err, netns.ErrGone):
+		p.unseen = true // gone, or another has its inode: the next scan tells
+		w.scanned = time.Time{}
+		return
+	default:
+		p.account.Read = false
+		if !errors.Is(err, conntrack.ErrNotLoaded) {
+			w.denyOnce(p, err)
+		}
+		return
+	}
+	count, evicted, drops := p.account.Count, p.account.Evicted, p.account.Drops
+	switch {
+	case p.history:
+		p.history = false
+		p.account.Baseline(s)
+	case w.probe.Counts():
+		p.account.Kernel(s)
+	default:
+		p.account.Counters(s)
+	}
+	if p.account.Count != count || p.account.Evicted != evicted || p.account.Drops != drops {
+		p.active = p.readAt
+	}
+}
+
+func (w *watcher) denyOnce(p *place, err error) {
+	if !w.denied {
+		w.denied = true
+		w.out.Notice(fmt.Sprintf("network namespace %d (%q) cannot be read: %v", p.ns.Inode, p.ns.Name, err))
+	}
+}
+
+// finished reports whether the place is no more. The program keeps a table for some time after: until then a last
+// packet may still be refused there.
+func (p *place) finished() bool { return p.unseen && !p.slotted }
+
+// totals are drops and evictions of all namespaces together.
+type totals struct {
+	drops                 conntrack.Drops
+	evicted, unattributed uint64
+}
+
+func (t *totals) add(a *ledger.Account) {
+	t.drops = t.drops.Add(a.Drops)
+	t.evicted += a.Evicted
+	t.unattributed += a.Unattributed
+}
+
+func (w *watcher) totals() totals {
+	t := w.past
+	for _, p := range w.places {
+		t.add(&p.account)
+	}
+	return t
+}
+
+// all lists the places, the host first.
+func (w *watcher) all() []*place {
+	var all []*place
+	for _, p := range w.places {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *place) int {
+		if a.ns.Host != b.ns.Host {
+			if a.ns.Host {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.ns.Inode, b.ns.Inode), cmp.Compare(a.ns.Cookie, b.ns.Cookie))
+	})
+	return all
+}

@@ -1,0 +1,154 @@
+package watch
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwatch/ctwatch/internal/ledger"
+	"github.com/ctwatch/ctwatch/internal/loader"
+	"github.com/ctwatch/ctwatch/internal/record"
+)
+
+// freshFor is how long a look at a table serves to tell why a packet was refused there.
+const freshFor = 5 * time.Millisecond
+
+// feed passes the probe's samples on until the probe is closed.
+func (w *watcher) feed() {
+	w.drained = make(chan struct{})
+	go func(p *loader.Probe, drained chan struct{}) {
+		defer close(drained)
+		var s loader.Sample
+		for p.ReadSample(&s) == nil {
+			select {
+			case w.samples <- s:
+			default:
+				w.unsent.Add(1)
+			}
+		}
+	}(w.probe, w.drained)
+}
+
+// flush handles the samples that are already on their way, and ends the feed.
+func (w *watcher) flush() error {
+	if err := w.probe.EndSamples(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case s := <-w.samples:
+			if err := w.sample(s); err != nil {
+				return err
+			}
+		case <-w.drained:
+			for len(w.samples) > 0 {
+				if err := w.sample(<-w.samples); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+}
+
+// lostSamples is how many refused packets were to be told of and are not.
+func (w *watcher) lostSamples() uint64 { return w.tally.SamplesLost + w.unsent.Load() }
+
+// sample tells of one refused packet.
+func (w *watcher) sample(s loader.Sample) error {
+	if !w.budget.take(time.Now()) {
+		return nil // more than was asked for
+	}
+	p := w.places[key{s.Cookie, s.Inode}]
+	if p == nil || p.ns.Path == "" {
+		if time.Since(w.scanned) > 100*time.Millisecond {
+			if err := w.scan(false); err != nil {
+				return err
+			}
+		}
+		p = w.place(key{s.Cookie, s.Inode}, false)
+	}
+	p.active = time.Now()
+	cause, inferred := s.Cause, s.Inferred
+	if s.Alone {
+		if time.Since(p.readAt) > freshFor {
+			w.read(p)
+		}
+		cause, inferred = p.account.AloneCause(), true
+	}
+	return w.record(&record.Drop{
+		NS: s.Inode, Cookie: s.Cookie, Name: p.ns.Name, Cause: cause, Inferred: inferred,
+		Proto: protoName(s.Proto), Src: addrText(s.Src), Dst: addrText(s.Dst), Sport: s.Sport, Dport: s.Dport,
+		Ifname: s.Ifname, Hook: s.Hook,
+	})
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// protoName is the protocol's name in /etc/protocols, or its number.
+func protoName(proto uint8) string {
+	switch proto {
+	case unix.IPPROTO_TCP:
+		return "tcp"
+	case unix.IPPROTO_UDP:
+		return "udp"
+	case unix.IPPROTO_ICMP:
+		return "icmp"
+	case unix.IPPROTO_ICMPV6:
+		return "icmpv6"
+	case unix.IPPROTO_SCTP:
+		return "sctp"
+	case unix.IPPROTO_DCCP:
+		return "dccp"
+	case unix.IPPROTO_UDPLITE:
+		return "udplite"
+	case unix.IPPROTO_GRE:
+		return "gre"
+	case unix.IPPROTO_ESP:
+		return "esp"
+	}
+	return strconv.Itoa(int(proto))
+}
+
+// budget keeps to so many drop records in any one second of its own.
+type budget struct {
+	perSecond int
+	since     time.Time
+	taken     int
+}
+
+func (b *budget) take(at time.Time) bool {
+	if at.Sub(b.since) >= time.Second {
+		b.since, b.taken = at, 0
+	}
+	b.taken++
+	return b.taken <= b.perSecond
+}
+
+// look compares what the kernel and the program counted, and attaches the program anew if it turns out to be blind.
+func (w *watcher) look() error {
+	runs, _, err := w.probe.Runs()
+	if err != nil {
+		return err
+	}
+	switch w.sight.Look(w.totals().unattributed, w.tally.Refusals, runs) {
+	case ledger.Clear:
+		return w.probe.CountRuns(false)
+	case ledger.Unsure:
+		return w.probe.CountRuns(true)
+	}
+	from := w.last.wall
+	w.out.Notice("the program is attached but does not run: attaching it anew")
+	if err := w.probe.Reattach(); err != nil {
+		return fmt.Errorf("attach anew: %w", err)
+	}
+	return w.record(&record.Gap{Why: "blind", From: from, To: time.Now().UTC()})
+}
