@@ -1,0 +1,154 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/ctwatch/ctwatch/internal/loader"
+	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/watch"
+)
+
+func runCommand() *cli.Command {
+	env := func(name string) []string { return []string{"CTWATCH_" + name} }
+	return &cli.Command{
+		Name:         "run",
+		Usage:        "count refused packets until interrupted",
+		OnUsageError: onUsageError,
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{Name: "probe", Value: loader.Auto, EnvVars: env("PROBE"), Usage: strings.Join(loader.Names(), ", ")},
+			&cli.DurationFlag{Name: "interval", Value: time.Second, EnvVars: env("INTERVAL"), Usage: "time between samples"},
+			&cli.StringFlag{Name: "format", Value: "text", EnvVars: env("FORMAT"), Usage: strings.Join(runFormats, ", ")},
+			&cli.DurationFlag{Name: "duration", EnvVars: env("DURATION"), Usage: "end after this time; 0 runs until interrupted"},
+			&cli.StringFlag{Name: "samples", Value: "100/s", EnvVars: env("SAMPLES"), Usage: "refused packets to show, at most; 0 is none"},
+		}, unbuiltFlags()),
+		Action: func(c *cli.Context) error {
+			o, err := runOptions(c)
+			if err != nil {
+				return err
+			}
+			log, err := newLogger(c)
+			if err != nil {
+				return err
+			}
+			release, err := lock(o.Root)
+			if err != nil {
+				return err
+			}
+			defer release()
+			return watch.Run(c.Context, o, output{newPrinter(c.String("format"), c.App.Writer), log})
+		},
+	}
+}
+
+var runFormats = []string{"text", "json", "none"}
+
+// unbuilt are flags of what does not exist yet. They take the value that asks for nothing, so that a unit file written
+// for a later version works with this one, and refuse any other.
+var unbuilt = map[string]string{
+	"journal": "", "listen": "", "web-config": "", "textfile": "", "btf": "", "hook": "",
+	"remediate": "off", "raise-at": "", "max-limit": "", "memory-fraction": "",
+}
+
+func unbuiltFlags() []cli.Flag {
+	var flags []cli.Flag
+	for name, nothing := range unbuilt {
+		flags = append(flags, &cli.StringFlag{Name: name, Value: nothing, Hidden: true})
+	}
+	return append(flags, &cli.BoolFlag{Name: "persist", Hidden: true}, &cli.BoolFlag{Name: "insecure", Hidden: true})
+}
+
+func runOptions(c *cli.Context) (watch.Options, error) {
+	o := watch.Options{
+		Version: ownVersion(), Probe: c.String("probe"), Interval: c.Duration("interval"), Duration: c.Duration("duration"),
+	}
+	var err error
+	if err := noArguments(c); err != nil {
+		return o, err
+	}
+	if o.Root, err = checkRoot(c); err != nil {
+		return o, err
+	}
+	if !slices.Contains(loader.Names(), o.Probe) {
+		return o, usageErrorf("--probe %q: it is one of %s", o.Probe, strings.Join(loader.Names(), ", "))
+	}
+	if o.Interval < time.Millisecond {
+		return o, usageErrorf("--interval %v: it must be at least 1ms", o.Interval)
+	}
+	if o.Duration < 0 {
+		return o, usageErrorf("--duration %v: it cannot be negative", o.Duration)
+	}
+	if o.Samples, err = perSecond(c.String("samples")); err != nil {
+		return o, err
+	}
+	if !slices.Contains(runFormats, c.String("format")) {
+		return o, unknownFormat(c.String("format"), runFormats...)
+	}
+	for name, nothing := range unbuilt {
+		if v := c.String(name); v != nothing && v != "" {
+			return o, impossibleError{"--" + name + " " + v + ": this version does not have it yet", "leave it out, or give it its empty value"}
+		}
+	}
+	for _, name := range []string{"persist", "insecure"} {
+		if c.Bool(name) {
+			return o, impossibleError{"--" + name + ": this version does not have it yet", "leave it out"}
+		}
+	}
+	return o, nil
+}
+
+// perSecond reads "100/s", "100" or "0".
+func perSecond(text string) (int, error) {
+	n, err := strconv.Atoi(strings.TrimSuffix(text, "/s"))
+	if err != nil || n < 0 || n > 1e6 {
+		return 0, usageErrorf("--samples %q: it is a number a second up to 1000000, such as 100/s", text)
+	}
+	return n, nil
+}
+
+// output is where the records of a run go.
+type output struct {
+	printer
+	log *slog.Logger
+}
+
+func (o output) Notice(text string) { o.log.Warn(text) }
+
+// printer writes records to standard output.
+type printer interface{ Record(record.Record) error }
+
+func newPrinter(format string, w io.Writer) printer {
+	switch format {
+	case "json":
+		return jsonPrinter{json.NewEncoder(w)}
+	case "none":
+		return nonePrinter{}
+	}
+	return &textPrinter{w: w, live: isTerminal(w)}
+}
+
+type jsonPrinter struct{ *json.Encoder }
+
+func (p jsonPrinter) Record(r record.Record) error { return p.Encode(r) }
+
+type nonePrinter struct{}
+
+func (nonePrinter) Record(record.Record) error { return nil }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

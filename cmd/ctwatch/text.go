@@ -1,0 +1,186 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/record"
+)
+
+// textPrinter writes a line for a person when something changed: packets refused, entries evicted, another limit.
+// On a terminal it also shows the host's fill after each interval.
+type textPrinter struct {
+	w       io.Writer
+	live    bool
+	before  map[uint64]record.NetNS // by inode, as last printed
+	example map[uint64]*record.Drop // by inode, since then
+	buckets uint64
+	missing uint64 // unattributed, as last printed
+	lost    uint64
+}
+
+func (p *textPrinter) Record(r record.Record) error {
+	if p.before == nil {
+		p.before, p.example = map[uint64]record.NetNS{}, map[uint64]*record.Drop{}
+	}
+	switch r := r.(type) {
+	case *record.Start:
+		return p.start(r)
+	case *record.Drop:
+		p.example[r.NS] = r
+		return nil
+	case *record.Sample:
+		return p.sample(r)
+	case *record.Gap:
+		return p.line(&r.Envelope, "gap: %s, from %s to %s", r.Why, r.From.Local().Format("15:04:05"), r.To.Local().Format("15:04:05"))
+	case *record.Stop:
+		text := fmt.Sprintf("stopped: %d refused%s, %d evicted", r.Totals.Total(), byCause(r.Totals, conntrack.Drops{}), r.Evicted)
+		if r.Unattributed > 0 {
+			text += fmt.Sprintf(", %d more unattributed", r.Unattributed)
+		}
+		return p.line(&r.Envelope, "%s", text)
+	}
+	return nil
+}
+
+func (p *textPrinter) line(e *record.Envelope, format string, args ...any) error {
+	_, err := fmt.Fprintf(p.w, "%s %s\n", e.Time.Local().Format("15:04:05"), fmt.Sprintf(format, args...))
+	return err
+}
+
+func (p *textPrinter) start(r *record.Start) error {
+	if r.Probe == "" {
+		return p.line(&r.Envelope, "waiting for conntrack to be loaded")
+	}
+	p.buckets = r.Buckets
+	hooks := ""
+	if len(r.Hooks) > 0 {
+		hooks = " on " + strings.Join(r.Hooks, ", ")
+	}
+	if err := p.line(&r.Envelope, "counting with probe %s%s; max %d, buckets %d", r.Probe, hooks, r.Max, r.Buckets); err != nil {
+		return err
+	}
+	for _, s := range r.Skipped {
+		if err := p.line(&r.Envelope, "passed over probe %s: %s", s.Probe, s.Why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *textPrinter) sample(r *record.Sample) error {
+	said := false
+	if r.Buckets != p.buckets {
+		said = true
+		if err := p.line(&r.Envelope, "buckets %d -> %d", p.buckets, r.Buckets); err != nil {
+			return err
+		}
+		p.buckets = r.Buckets
+	}
+	for _, n := range r.NetNS {
+		text := p.change(n)
+		if text != "" {
+			said = true
+			if err := p.line(&r.Envelope, "%s", text); err != nil {
+				return err
+			}
+		}
+		p.before[n.NS] = n
+		delete(p.example, n.NS)
+		if n.Gone {
+			delete(p.before, n.NS)
+		}
+	}
+	if r.Unattributed != p.missing {
+		said = true
+		if err := p.line(&r.Envelope, "unattributed: the kernel refused %d packets that the program did not see", r.Unattributed); err != nil {
+			return err
+		}
+		p.missing = r.Unattributed
+	}
+	if r.Lost != p.lost {
+		if err := p.line(&r.Envelope, "%d samples of refused packets lost; the counts are complete", r.Lost); err != nil {
+			return err
+		}
+		p.lost = r.Lost
+	}
+	if p.live && !said {
+		return p.calm(r)
+	}
+	return nil
+}
+
+// change is what to say of a namespace, "" if nothing happened but a few entries more or less.
+func (p *textPrinter) change(n record.NetNS) string {
+	before, known := p.before[n.NS]
+	var parts []string
+	if d := n.Drops.Total() - before.Drops.Total(); d > 0 {
+		parts = append(parts, fmt.Sprintf("+%d refused%s", d, byCause(n.Drops, before.Drops)))
+	}
+	if d := n.Evicted - before.Evicted; d > 0 {
+		parts = append(parts, fmt.Sprintf("+%d evicted", d))
+	}
+	if known && before.Max != nil && n.Max != nil && *before.Max != *n.Max {
+		parts = append(parts, fmt.Sprintf("max %d -> %d", *before.Max, *n.Max))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("%s %s/%s %s  %s", netnsName(n.Name, n.NS), number(n.Count), number(n.Max), percent(n.Fill), strings.Join(parts, ", "))
+	if n.Gone {
+		text += ", namespace is gone"
+	}
+	if d := p.example[n.NS]; d != nil {
+		text += "  e.g. " + packet(d)
+	}
+	return text
+}
+
+// calm shows that we are still there.
+func (p *textPrinter) calm(r *record.Sample) error {
+	for _, n := range p.before {
+		if n.Name == "host" {
+			return p.line(&r.Envelope, "%s %s/%s %s", n.Name, number(n.Count), number(n.Max), percent(n.Fill))
+		}
+	}
+	return nil
+}
+
+// byCause lists what was added since before, largest words last: " (table_full 3, clash 1)".
+func byCause(now, before conntrack.Drops) string {
+	var parts []string
+	for i := range now {
+		if d := now[i] - before[i]; d > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", conntrack.Cause(i), d))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// packet writes a refused packet in one glance.
+func packet(d *record.Drop) string {
+	text := fmt.Sprintf("%s %s > %s", d.Proto, endpoint(d.Src, d.Sport), endpoint(d.Dst, d.Dport))
+	switch d.Proto {
+	case "icmp", "icmpv6":
+		text = fmt.Sprintf("%s type %d %s > %s", d.Proto, d.Dport>>8, d.Src, d.Dst)
+	}
+	if d.Ifname != "" {
+		text += " on " + printable(d.Ifname)
+	}
+	return text + " (" + d.Hook + ")"
+}
+
+func endpoint(addr string, port uint16) string {
+	if port == 0 {
+		return addr
+	}
+	if strings.Contains(addr, ":") {
+		addr = "[" + addr + "]"
+	}
+	return fmt.Sprintf("%s:%d", addr, port)
+}
