@@ -1,0 +1,84 @@
+# make help lists the targets. Each does one thing; CI calls `make test` and has no logic of its own.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+GOLANGCI := go tool -modfile=tools/go.mod golangci-lint
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+BPF      := bpf/ctwatch.bpf.c bpf/abi.h bpf/kernel.h bench/empty.bpf.c
+OBJECTS  := internal/loader/program_*_bpfel.* bench/empty_*_bpfel.*
+
+# Tests that cannot do their work fail instead of being skipped.
+export CTWATCH_TEST_REQUIRE := 1
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build ./ctwatch, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o ctwatch ./cmd/ctwatch
+
+.PHONY: demo
+demo: setup-run build ## Have the real kernel refuse real packets, and count them (root)
+	go run ./test/demo ./ctwatch
+
+.PHONY: test
+test: setup-test check-generated lint build test-arm64 test-race test-unit ## The gate: everything that a change must pass (root)
+
+.PHONY: test-all
+test-all: test fuzz bench-bpf ## The gate, and what takes longer
+
+.PHONY: test-unit
+test-unit: ## Unit tests and native kernel tests, at full size
+	go test -count=1 -timeout 20m ./...
+
+.PHONY: test-race
+test-race: ## The same with the race detector, at a smaller size
+	go test -count=1 -race -short -timeout 20m ./...
+
+.PHONY: test-arm64
+test-arm64: ## Build for the other architecture
+	CGO_ENABLED=0 GOARCH=arm64 go build -o /dev/null ./cmd/ctwatch
+
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZTIME each
+	@for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do \
+			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+		done; \
+	done
+
+.PHONY: bench-bpf
+bench-bpf: setup-run ## Measure what counting costs, side by side with an empty program (root)
+	go run ./bench
+
+.PHONY: lint
+lint: ## Check style and the import graph
+	$(GOLANGCI) run ./...
+	clang-format-19 --dry-run --Werror $(BPF)
+	shellcheck scripts/*.sh .ci/run
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+
+.PHONY: generate
+generate: ## Compile the BPF programs (clang-19)
+	go generate ./...
+
+.PHONY: check-generated
+check-generated: ## Check that the committed BPF objects match their source
+	@before=$$(sha256sum $(OBJECTS)); $(MAKE) -s generate; \
+	if [ "$$before" != "$$(sha256sum $(OBJECTS))" ]; then \
+		echo "check-generated: the BPF objects do not match bpf/: commit what 'make generate' makes" >&2; exit 1; \
+	fi
+
+.PHONY: setup-run setup-test
+setup-run:
+	@scripts/setup.sh run
+setup-test:
+	@scripts/setup.sh test
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -f ctwatch
