@@ -3,10 +3,10 @@
  * Counts every packet that conntrack refuses, by network namespace and cause.
  *
  * Conntrack has no tracepoint and no drop reason of its own. But it refuses a
- * packet by returning NF_DROP, the packet is then freed with the reason
- * NETFILTER_DROP, and by then it has counted the refusal in this CPU's
+ * packet by returning NF_DROP, the packet is then freed with a reason that
+ * netfilter gives, and by then it has counted the refusal in this CPU's
  * struct ip_conntrack_stat of the packet's namespace. So: at each free with
- * that reason, look which of those counters moved since the last look.
+ * such a reason, look which of those counters moved since the last look.
  *
  * Only deltas count, never "one more": several refusals may have happened on
  * this CPU since the last look, and a firewall's own drop moves no counter.
@@ -465,10 +465,17 @@ static __noinline int account(struct cpu *cpu, struct table *t, struct counters 
 }
 
 /*
- * Every freed packet comes here; only those with the reason NETFILTER_DROP
- * go past the first line. The reason came with 5.17 (EL 8.10, 9.0), its
- * number is the running kernel's.
+ * Why nf_hook_slow() frees a packet; and why nf_reinject() does, where one that
+ * waited in an nfqueue goes on in the hook it was taken from. The reasons came
+ * with 5.17 (EL 8.10, 9.0), their numbers are the running kernel's.
  */
+static __always_inline int may_be_refused(__u64 reason)
+{
+	return reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NETFILTER_DROP) ||
+	       reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NOT_SPECIFIED);
+}
+
+/* Every dropped packet comes here; few go past the first line. */
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason)
 {
@@ -480,7 +487,7 @@ int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason)
 	__u64 cookie;
 	int verdict;
 
-	if ((__u64)reason != bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NETFILTER_DROP))
+	if (!may_be_refused(reason))
 		return 0;
 
 	dev = skb->dev;

@@ -70,7 +70,8 @@ struct bpf_array {
 
 /* include/net/dropreason-core.h; the number changes between kernels, also inside a stable series */
 enum skb_drop_reason {
-	SKB_DROP_REASON_NETFILTER_DROP = 0,
+	SKB_DROP_REASON_NOT_SPECIFIED,
+	SKB_DROP_REASON_NETFILTER_DROP,
 };
 
 /* include/linux/types.h */

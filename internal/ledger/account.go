@@ -86,6 +86,10 @@ func (a *Account) Restart() {
 	a.begin, a.snapshot, a.residue = nil, nil, 0
 }
 
+// NoProgram is for a namespace that the program has no table of, for want of room: all that the kernel refused there
+// since counting began is unattributed.
+func (a *Account) NoProgram() { a.Unattributed = a.reconcile(a.begin, nil) }
+
 // add adds drops, and those of the drop counter alone under the cause that the looks since the last time speak for.
 func (a *Account) add(drops conntrack.Drops, alone uint64) {
 	a.Drops = a.Drops.Add(drops)

@@ -118,6 +118,11 @@ func (w *watcher) tables(history bool) error {
 			p.active = time.Now()
 		}
 	}
+	for _, p := range w.places {
+		if !p.slotted && !p.unseen && w.probe.Counts() {
+			p.account.NoProgram()
+		}
+	}
 	return nil
 }
 
