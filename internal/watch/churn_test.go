@@ -1,0 +1,131 @@
+package watch_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/loader"
+	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/watch"
+	"github.com/ctwatch/ctwatch/test/lab"
+)
+
+// TestDeletedNamespaceKeepsItsNumbers: what was refused in a namespace counts also when it is gone.
+func TestDeletedNamespaceKeepsItsNumbers(t *testing.T) {
+	b := newBench(t)
+	must(t, b.SetLimit(lab.Max, 1000))
+	s := watching(t, watch.Options{Probe: loader.Tracepoint, Samples: 100})
+	var refused uint64
+	for i := range 5 {
+		client, server, link := b.pair(t, fmt.Sprintf("c%d", i), fmt.Sprintf("s%d", i))
+		must(t, server.FillUp(t.Context()))
+		sent, err := link.A.Inject(t.Context(), lab.Traffic{Packets: 1000 + i})
+		must(t, err)
+		refused += sent.Refused
+		must(t, server.Delete())
+		must(t, client.Delete())
+	}
+	stop := s.stop()
+	if want := only(conntrack.TableFull, refused); stop.Totals != want {
+		t.Errorf("totals %v; want %v", stop.Totals, want)
+	}
+}
+
+// TestWatchingHoldsNoNamespace: a namespace that is deleted while watched is freed, and its inode serves the next one,
+// which begins at zero.
+func TestWatchingHoldsNoNamespace(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		b := newBench(t)
+		b.full(t)
+		s := watching(t, watch.Options{Probe: probe, Samples: 100})
+		seen := map[uint64]uint64{} // cookie by inode
+		for i := range 200 {
+			ns, err := b.Namespace(fmt.Sprintf("n%d", i))
+			must(t, err)
+			if _, again := seen[ns.Inode]; again {
+				must(t, ns.Track())
+				must(t, ns.FillUp(t.Context()))
+				client, err := b.Namespace("again")
+				must(t, err)
+				link, err := b.Lab.Link(client, ns)
+				must(t, err)
+				sent, err := link.A.Inject(t.Context(), lab.Traffic{Packets: 10})
+				must(t, err)
+				s.stop()
+				if got, want := s.of(ns).Drops, only(conntrack.TableFull, sent.Refused); got != want {
+					t.Errorf("the namespace that got a used inode has %v; want %v", got, want)
+				}
+				return
+			}
+			seen[ns.Inode] = ns.Cookie
+			s.await("the namespace", func(r record.Record) bool {
+				sample, ok := r.(*record.Sample)
+				if !ok {
+					return false
+				}
+				for _, n := range sample.NetNS {
+					if n.Cookie == ns.Cookie {
+						return true
+					}
+				}
+				return false
+			})
+			must(t, ns.Delete())
+		}
+		t.Error("no inode was used again: something holds the namespaces")
+	})
+}
+
+// TestChurn creates and deletes 500 namespaces during a flood: the flood's number stays right, and neither files nor
+// memory pile up.
+func TestChurn(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		namespaces := 500
+		if testing.Short() {
+			namespaces = 50
+		}
+		b := newBench(t)
+		b.full(t)
+		s := watching(t, watch.Options{Probe: probe, Samples: 100})
+		files := openFiles(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		refused := make(chan uint64, 1)
+		go func() {
+			var n uint64
+			for ctx.Err() == nil {
+				sent, err := b.B.Send(t.Context(), lab.Traffic{Packets: 5000, CPUs: allCPUs(t)})
+				if err != nil {
+					t.Error(err)
+					break
+				}
+				n += sent.Refused
+			}
+			refused <- n
+		}()
+		for i := range namespaces {
+			ns, err := b.Namespace(fmt.Sprintf("n%d", i))
+			must(t, err)
+			must(t, ns.Track())
+			must(t, ns.Delete())
+		}
+		cancel()
+		n := <-refused
+		stop := s.stop()
+		if want := only(conntrack.TableFull, n); stop.Totals != want || stop.Unattributed != 0 {
+			t.Errorf("totals %v, unattributed %d; want %v, 0", stop.Totals, stop.Unattributed, want)
+		}
+		if now := openFiles(t); now > files {
+			t.Errorf("%d files open, %d before", now, files)
+		}
+	})
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	return len(files)
+}

@@ -1,0 +1,152 @@
+package watch_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/loader"
+	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/watch"
+	"github.com/ctwatch/ctwatch/test/lab"
+)
+
+// TestOnlyRefusedPacketsCount: the firewall's own drops, before and after tracking, and entries that ctnetlink fails to
+// insert happen at the same time as real drops, on all CPUs.
+func TestOnlyRefusedPacketsCount(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		const ruled, policed = 4444, 4445
+		b := newBench(t)
+		must(t, b.server.Drop(ruled, lab.BeforeTracking))
+		b.full(t)
+		before := kernel(t, b.server)
+		s := watching(t, watch.Options{Probe: probe, Samples: 1000})
+
+		var refused lab.Sent
+		var all sync.WaitGroup
+		failed := make(chan error, 3)
+		all.Go(func() {
+			var err error
+			refused, err = b.B.Send(t.Context(), lab.Traffic{Packets: 100_000, Kinds: lab.Kinds(), CPUs: allCPUs(t)})
+			failed <- err
+		})
+		all.Go(func() {
+			sent, err := b.B.Send(t.Context(), lab.Traffic{Packets: 100_000, Port: ruled, CPUs: allCPUs(t)})
+			if err == nil && sent.Refused != sent.Packets {
+				err = errors.New("the firewall let packets pass")
+			}
+			failed <- err
+		})
+		all.Go(func() {
+			if err := b.server.Fill(t.Context(), 5000); err == nil {
+				failed <- errors.New("entries were inserted into a full table")
+				return
+			}
+			failed <- nil
+		})
+		all.Wait()
+		for range 3 {
+			must(t, <-failed)
+		}
+		stop := s.stop()
+		if moved := kernel(t, b.server).Sub(before); uint64(moved.Drop) != refused.Refused {
+			t.Fatalf("refused %d, the kernel's drop moved by %d", refused.Refused, moved.Drop)
+		}
+		if want := only(conntrack.TableFull, refused.Refused); stop.Totals != want || stop.Unattributed != 0 {
+			t.Errorf("totals %v, unattributed %d; want %v, 0", stop.Totals, stop.Unattributed, want)
+		}
+		for _, d := range s.drops() {
+			if d.Dport == ruled || d.Dport == policed {
+				t.Errorf("a packet that the firewall's rule dropped is told of as refused: %+v", *d)
+			}
+		}
+	})
+}
+
+// TestSeveralNamespaces floods several full tables at once and keeps them apart.
+func TestSeveralNamespaces(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		b := newBench(t)
+		b.full(t)
+		s := watching(t, watch.Options{Probe: probe, Samples: 100})
+		servers := []*lab.Namespace{b.server}
+		links := []*lab.Link{b.Link}
+		for _, n := range []string{"2", "3", "4"} {
+			_, server, link := b.pair(t, "c"+n, "s"+n)
+			must(t, server.FillUp(t.Context()))
+			servers, links = append(servers, server), append(links, link)
+		}
+		sent := make([]lab.Sent, len(links))
+		errs := make([]error, len(links))
+		var all sync.WaitGroup
+		for i, link := range links {
+			all.Go(func() {
+				sent[i], errs[i] = link.B.Send(t.Context(), lab.Traffic{Packets: 20_000 + i, CPUs: allCPUs(t)})
+			})
+		}
+		all.Wait()
+		must(t, errors.Join(errs...))
+		stop := s.stop()
+		for i, server := range servers {
+			if got, want := s.of(server).Drops, only(conntrack.TableFull, sent[i].Refused); got != want {
+				t.Errorf("%s: %v; want %v", server.Name, got, want)
+			}
+		}
+		if stop.Unattributed != 0 {
+			t.Errorf("unattributed %d", stop.Unattributed)
+		}
+	})
+}
+
+// TestLimitRaisedAtOnce: the cause is judged by the max of the moment of the drop, not by that of the next look.
+func TestLimitRaisedAtOnce(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		b := newBench(t)
+		b.full(t)
+		s := watching(t, watch.Options{Probe: probe, Samples: 100})
+		s.awaitCount(b.server, 1000)
+		sent, err := b.B.Send(t.Context(), lab.Traffic{Packets: 1000})
+		must(t, err)
+		must(t, b.SetLimit(lab.Max, 100_000))
+		stop := s.stop()
+		if want := only(conntrack.TableFull, sent.Refused); stop.Totals != want {
+			t.Errorf("totals %v; want %v", stop.Totals, want)
+		}
+	})
+}
+
+// TestSamplesAreBounded: at most as many drop records as were asked for, none when none were.
+func TestSamplesAreBounded(t *testing.T) {
+	b := newBench(t)
+	b.full(t)
+	for _, limit := range []int{0, 1, 50} {
+		s := watching(t, watch.Options{Probe: loader.Tracepoint, Samples: limit})
+		_, err := b.A.Inject(t.Context(), lab.Traffic{Packets: 200_000, CPUs: allCPUs(t)})
+		must(t, err)
+		stop := s.stop()
+		if stop.Totals.Total() != 200_000 {
+			t.Errorf("counted %d", stop.Totals.Total())
+		}
+		n, seconds := len(s.drops()), 1+int(stop.Uptime/1e9)
+		if n > limit*(seconds+1) || (n == 0) != (limit == 0) {
+			t.Errorf("%d drop records in %d s at %d a second", n, seconds, limit)
+		}
+	}
+}
+
+func (s *session) awaitCount(ns *lab.Namespace, count uint64) {
+	s.t.Helper()
+	s.await("the count of "+ns.Name, func(r record.Record) bool {
+		sample, ok := r.(*record.Sample)
+		if !ok {
+			return false
+		}
+		for _, n := range sample.NetNS {
+			if n.Cookie == ns.Cookie && n.Count != nil && *n.Count == count {
+				return true
+			}
+		}
+		return false
+	})
+}
