@@ -51,6 +51,7 @@ struct cpu {
 	__u64 offset;	     /* this CPU's per-CPU offset; 0: not yet known */
 	__u64 self;	     /* scratch: where a pointer becomes a number */
 	__u64 refusals;	     /* all refusals counted on this CPU; still: nothing to read */
+	__u64 entered;	     /* namespaces that got a slot here */
 	__u64 unseen;	     /* times a namespace found no free slot */
 	__u64 samples_lost;  /* samples that found no room in the ring */
 	__u64 cursor;	     /* where an unfinished walk goes on (struct net *) ... */
@@ -84,7 +85,7 @@ struct sample {
 
 _Static_assert(sizeof(struct counters) == 12, "ABI");
 _Static_assert(sizeof(struct table) == 80, "ABI");
-_Static_assert(sizeof(struct cpu) == 72 + 16 * RECENT, "ABI");
+_Static_assert(sizeof(struct cpu) == 80 + 16 * RECENT, "ABI");
 _Static_assert(sizeof(struct sample) == 88, "ABI");
 
 #endif

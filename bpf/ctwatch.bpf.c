@@ -148,7 +148,7 @@ static __always_inline struct table *find(struct cpu *cpu, __u64 cookie)
 }
 
 /* The namespace's slot, a free one if it has none yet; negative if there is none left. */
-static __always_inline int slot_of(__u64 cookie, int history)
+static __always_inline int slot_of(struct cpu *cpu, __u64 cookie, int history)
 {
 	__u32 slot, *known = bpf_map_lookup_elem(&slots, &cookie);
 
@@ -164,6 +164,8 @@ static __always_inline int slot_of(__u64 cookie, int history)
 	/* Another CPU, or an interrupt, may have been quicker. */
 	if (bpf_map_update_elem(&slots, &cookie, &slot, BPF_NOEXIST))
 		bpf_map_push_elem(&free_slots, &slot, 0);
+	else
+		cpu->entered++;
 	known = bpf_map_lookup_elem(&slots, &cookie);
 	return known ? *known : -1;
 }
@@ -187,7 +189,7 @@ static __noinline struct table *enter(struct cpu *cpu, __u64 cookie, __u64 where
 	if (!stat)
 		return 0; /* conntrack is not loaded */
 	mine = (__u64)stat + cpu->offset;
-	slot = slot_of(cookie, history);
+	slot = slot_of(cpu, cookie, history);
 	if (slot < 0) {
 		cpu->unseen++;
 		return 0;

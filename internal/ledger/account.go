@@ -27,6 +27,7 @@ type Account struct {
 	looked   bool // at the table since drops were last split
 	full     bool // one of those looks found the table full
 	residue  uint64
+	moved    bool // the kernel refused something between the last two looks
 	seen     conntrack.Refusal // what Program was told last
 }
 
@@ -48,7 +49,7 @@ func (a *Account) Counters(s *conntrack.Snapshot) {
 // Kernel is for probes that count by themselves: it notes what the kernel says, for Program to compare with.
 func (a *Account) Kernel(s *conntrack.Snapshot) {
 	a.look(s)
-	a.meter.Add(s)
+	a.moved = conntrack.Refused(a.meter.Add(s), s.Known).Total() > 0
 	a.Evicted = a.meter.Totals[conntrack.CounterEarlyDrop]
 }
 
@@ -77,6 +78,9 @@ func (a *Account) Program(refused conntrack.Refusal, counted []conntrack.Counter
 // Missing reports whether the last look showed refusals that the program had not counted. If they are still missing at
 // the next look, they are Unattributed.
 func (a *Account) Missing() bool { return a.residue > 0 }
+
+// Open reports whether Program has something to compare: the kernel refused something since, or something was missing.
+func (a *Account) Open() bool { return a.moved || a.residue > 0 || a.Unattributed > 0 }
 
 // Restart tells the account that the kernel's counters and the program's count begin at zero, as they do when the module
 // was loaded again. What was counted stays.
@@ -131,6 +135,7 @@ func (a *Account) reconcile(counted []conntrack.Counters, notReady []bool) uint6
 		}
 	}
 	before := a.residue
+	a.moved = false
 	a.residue = conntrack.Refused(missing, a.known).Total()
 	return min(before, a.residue)
 }

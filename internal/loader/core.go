@@ -23,6 +23,8 @@ type core struct {
 	walkCPU uint32               // an online CPU, where walks are made
 	gone    map[uint64]time.Time // since when a namespace is off the kernel's list, by cookie
 	slots   map[uint64]uint32    // by cookie, as of the last Tables
+	keys    []uint64             // what readSlots reads into
+	values  []uint32
 	scratch []programTable       // by CPU
 	stats   io.Closer            // not nil while the kernel counts program runs
 }
@@ -58,7 +60,10 @@ func openCore(o Options) (_ *core, err error) {
 	for _, m := range []string{programMapSlots, programMapTables, programMapFreeSlots} {
 		spec.Maps[m].MaxEntries = room
 	}
-	c := &core{gone: map[uint64]time.Time{}, slots: map[uint64]uint32{}}
+	c := &core{
+		gone: map[uint64]time.Time{}, slots: map[uint64]uint32{},
+		keys: make([]uint64, room), values: make([]uint32, room),
+	}
 	if err := spec.LoadAndAssign(&c.objs, &ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return nil, explainLoad(err)
 	}

@@ -18,6 +18,7 @@ type programCpu struct {
 	Offset       uint64
 	Self         uint64
 	Refusals     uint64
+	Entered      uint64
 	Unseen       uint64
 	SamplesLost  uint64
 	Cursor       uint64

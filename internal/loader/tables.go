@@ -29,6 +29,7 @@ type Table struct {
 // Tally is what the program says of itself.
 type Tally struct {
 	Refusals    uint64 // packets counted, all namespaces
+	Entered     uint64 // namespaces that the program got to know
 	Unseen      uint64 // events of namespaces that found no room
 	SamplesLost uint64 // samples that found no room in the ring
 	NotReady    []bool // by CPU: it was offline when counting began and is not counted yet
@@ -54,6 +55,7 @@ func (p *Probe) Tally() (Tally, error) {
 	}
 	for _, c := range cpus {
 		t.Refusals += c.Refusals
+		t.Entered += c.Entered
 		t.Unseen += c.Unseen
 		t.SamplesLost += c.SamplesLost
 		t.NotReady = append(t.NotReady, c.Ready == 0)
@@ -104,16 +106,14 @@ func (c *core) tables(now time.Time) ([]Table, error) {
 
 // readSlots learns which namespace has which slot.
 func (c *core) readSlots() error {
-	n := c.objs.Slots.MaxEntries()
-	cookies, slots := make([]uint64, n), make([]uint32, n)
 	var at ebpf.MapBatchCursor
-	got, err := c.objs.Slots.BatchLookup(&at, cookies, slots, nil)
+	n, err := c.objs.Slots.BatchLookup(&at, c.keys, c.values, nil)
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("read map slots: %w", err)
 	}
 	clear(c.slots)
-	for i := range got {
-		c.slots[cookies[i]] = slots[i]
+	for i := range n {
+		c.slots[c.keys[i]] = c.values[i]
 	}
 	return nil
 }

@@ -38,7 +38,8 @@ const (
 	turn      = 30               // the others are read once in so many ticks
 )
 
-// discover learns of namespaces that came and went.
+// discover learns of namespaces that came and went. The program knows of all, also those that nobody can enter; to name
+// them and to enter them takes a scan.
 func (w *watcher) discover() error {
 	at := time.Now()
 	every := scanEvery
@@ -50,14 +51,17 @@ func (w *watcher) discover() error {
 		if err := w.probe.Walk(); err != nil {
 			return err
 		}
-		if err := w.tables(false); err != nil {
+		if err := w.readTables(false); err != nil {
 			return err
 		}
 	}
-	if w.finder.Changed() || at.Sub(w.scanned) >= every {
-		return w.scan(false)
+	if !w.finder.Changed() && at.Sub(w.scanned) < every {
+		return nil
 	}
-	return nil
+	if err := w.scan(false); err != nil {
+		return err
+	}
+	return w.readTables(true) // who is gone
 }
 
 // scan finds namespaces by their files and processes. history: those found are older than the counting.

@@ -138,6 +138,9 @@ func (w *watcher) open() error {
 	w.probe = probe
 	w.feed()
 	first := w.ticks == 0
+	if err := w.readTally(); err != nil {
+		return err
+	}
 	if err := w.tables(first); err != nil {
 		return err
 	}
@@ -214,33 +217,35 @@ func (w *watcher) absent() error {
 	return w.open()
 }
 
-// count reads the namespaces that due names, and then what the program counted.
+// count reads the namespaces that due names, and then what the program counted, if anything.
 func (w *watcher) count(due func(*place) bool) error {
 	if err := w.discover(); err != nil {
 		return err
 	}
-	before := w.tally
-	if err := w.readTally(); err != nil {
+	if err := w.readTables(false); err != nil { // who is active
 		return err
 	}
-	if w.tally.Refusals != before.Refusals {
-		if err := w.tables(false); err != nil { // who is active
-			return err
-		}
-	}
+	open := false
 	for _, p := range w.places {
 		if due(p) {
 			w.read(p)
 		}
+		open = open || p.account.Open()
 	}
 	// After the kernel's counters: what the program then lacks, it did not see.
+	return w.readTables(open)
+}
+
+// readTables takes what the program counted, if it did or got to know a namespace since the last time, or if always.
+func (w *watcher) readTables(always bool) error {
+	before := w.tally
 	if err := w.readTally(); err != nil {
 		return err
 	}
-	if err := w.tables(false); err != nil {
-		return err
+	if !always && w.tally.Refusals == before.Refusals && w.tally.Entered == before.Entered {
+		return nil
 	}
-	return nil
+	return w.tables(false)
 }
 
 func (w *watcher) readTally() (err error) {
