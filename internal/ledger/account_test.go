@@ -1,0 +1,148 @@
+package ledger
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+)
+
+// known is what kernels since 5.15 have.
+const known = conntrack.CounterSet(1<<conntrack.NumCounters - 1)
+
+// snapshot is a look at a table of count entries, max 1000, with one CPU's counters.
+func snapshot(count uint64, drop, insertFailed, chain uint32) *conntrack.Snapshot {
+	var c conntrack.Counters
+	c[conntrack.CounterDrop], c[conntrack.CounterInsertFailed], c[conntrack.CounterChainTooLong] = drop, insertFailed, chain
+	return &conntrack.Snapshot{Count: count, Max: 1000, Known: known, CPU: []conntrack.Counters{c}}
+}
+
+func alone(n uint64) conntrack.Refusal { return conntrack.Refusal{DropAlone: n} }
+
+func drops(c conntrack.Cause, n uint64) (d conntrack.Drops) {
+	d[c] = n
+	return d
+}
+
+func TestDropAloneIsTableFullOrAllocFailed(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		before, after *conntrack.Snapshot
+		want          conntrack.Cause
+	}{
+		{"full before and after", snapshot(1000, 0, 0, 0), snapshot(1000, 5, 0, 0), conntrack.TableFull},
+		{"full before only: the limit was raised or the table flushed", snapshot(1000, 0, 0, 0), snapshot(10, 5, 0, 0), conntrack.TableFull},
+		{"full after only", snapshot(10, 0, 0, 0), snapshot(1000, 5, 0, 0), conntrack.TableFull},
+		{"the collector has shed some already", snapshot(10, 0, 0, 0), snapshot(951, 5, 0, 0), conntrack.TableFull},
+		{"room before and after", snapshot(10, 0, 0, 0), snapshot(900, 5, 0, 0), conntrack.AllocFailed},
+		{"no look could be had", nil, nil, conntrack.TableFull},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var byProgram, byCounters Account
+			if c.before != nil {
+				byProgram.Baseline(c.before)
+				byCounters.Baseline(c.before)
+				byProgram.Kernel(c.after)
+				byCounters.Counters(c.after)
+				if diff := cmp.Diff(drops(c.want, 5), byCounters.Drops); diff != "" {
+					t.Errorf("by counters (-want +got):\n%s", diff)
+				}
+			}
+			byProgram.Program(alone(5), nil, nil)
+			if diff := cmp.Diff(drops(c.want, 5), byProgram.Drops); diff != "" {
+				t.Errorf("by program (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestEvidenceIsOfItsTime: a table that was full once does not make later drops table_full.
+func TestEvidenceIsOfItsTime(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(1000, 0, 0, 0))
+	a.Kernel(snapshot(1000, 2, 0, 0))
+	a.Program(alone(2), nil, nil)
+	a.Kernel(snapshot(10, 2, 0, 0))
+	a.Program(alone(2), nil, nil)
+	a.Kernel(snapshot(10, 5, 0, 0))
+	a.Program(alone(5), nil, nil)
+	want := drops(conntrack.TableFull, 2).Add(drops(conntrack.AllocFailed, 3))
+	if diff := cmp.Diff(want, a.Drops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestUnattributed: what the kernel counted and the program did not is told once it was missing at two looks.
+func TestUnattributed(t *testing.T) {
+	counted := func(drop uint32) []conntrack.Counters {
+		return snapshot(0, drop, 0, 0).CPU
+	}
+	var a Account
+	a.Baseline(snapshot(1000, 100, 0, 0))
+	a.Kernel(snapshot(1000, 107, 0, 0))
+	a.Program(alone(5), counted(105), nil)
+	if a.Unattributed != 0 || !a.Missing() || !a.Open() {
+		t.Errorf("at the first look: unattributed %d, missing %v", a.Unattributed, a.Missing())
+	}
+	a.Kernel(snapshot(1000, 107, 0, 0))
+	a.Program(alone(5), counted(105), nil)
+	if a.Unattributed != 2 {
+		t.Errorf("at the second look: unattributed %d, want 2", a.Unattributed)
+	}
+	a.Kernel(snapshot(1000, 108, 0, 0))
+	a.Program(alone(8), counted(108), nil) // a later event found them
+	if a.Unattributed != 0 || a.Open() || a.Drops.Total() != 8 {
+		t.Errorf("at the third look: unattributed %d, %d drops", a.Unattributed, a.Drops.Total())
+	}
+	a.Program(alone(9), counted(109), nil) // the program is ahead of the last look
+	if a.Unattributed != 0 || a.Missing() {
+		t.Errorf("program ahead: unattributed %d", a.Unattributed)
+	}
+}
+
+// TestUnattributedWithoutProgram: where the program has no table of a namespace, or does not count on a CPU, what the
+// kernel refused since the beginning is unattributed, and history is not.
+func TestUnattributedWithoutProgram(t *testing.T) {
+	var a, b Account
+	a.Baseline(snapshot(10, 100, 0, 0))
+	b.Baseline(snapshot(10, 100, 0, 0))
+	for range 2 {
+		a.Kernel(snapshot(10, 103, 0, 0))
+		a.NoProgram()
+		b.Kernel(snapshot(10, 103, 0, 0))
+		b.Program(conntrack.Refusal{}, make([]conntrack.Counters, 1), []bool{true})
+	}
+	if a.Unattributed != 3 || b.Unattributed != 3 {
+		t.Errorf("unattributed %d without a table, %d on a CPU not counted; want 3", a.Unattributed, b.Unattributed)
+	}
+}
+
+// TestCtnetlinkInsertIsNoDrop: chaintoolong alone moves for an entry that ctnetlink failed to insert.
+func TestCtnetlinkInsertIsNoDrop(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(10, 0, 0, 0))
+	a.Counters(snapshot(10, 0, 0, 4))
+	if a.Drops.Total() != 0 {
+		t.Errorf("drops %v", a.Drops)
+	}
+	a.Counters(snapshot(10, 1, 3, 6))
+	want := drops(conntrack.ChainTooLong, 2).Add(drops(conntrack.Clash, 1))
+	if diff := cmp.Diff(want, a.Drops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestRestartKeepsTheCount: the module was unloaded and loaded again, and everything counts from zero.
+func TestRestartKeepsTheCount(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(1000, 50, 0, 0))
+	a.Kernel(snapshot(1000, 60, 0, 0))
+	a.Program(alone(10), snapshot(0, 60, 0, 0).CPU, nil)
+	a.Restart()
+	a.Kernel(snapshot(1000, 3, 0, 0))
+	a.Program(alone(3), snapshot(0, 3, 0, 0).CPU, nil)
+	if a.Drops.Total() != 13 || a.Missing() {
+		t.Errorf("drops %v, missing %v; want 13", a.Drops, a.Missing())
+	}
+}
