@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,7 +38,7 @@ func NewReader(root string) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open proc: %w", err)
 	}
-	module := filepath.Join("/", root, "sys/module/nf_conntrack")
+	module := filepath.Join(cmp.Or(root, "/"), "sys/module/nf_conntrack")
 	return &Reader{
 		proc:          proc,
 		requests:      statsRequests(),
@@ -45,7 +46,7 @@ func NewReader(root string) (*Reader, error) {
 		countPath:     countPath(root),
 		statPath:      filepath.Join(procDir(root), "thread-self/net/stat/nf_conntrack"),
 		netlinkModule: module + "_netlink",
-		builtin:       exists(module) && !exists(filepath.Join(module, "initstate")),
+		builtin:       exists(module) && !IsModule(root),
 	}, nil
 }
 
@@ -80,7 +81,8 @@ func (r *Reader) Read(s *Snapshot) error {
 	return nil
 }
 
-// readProcStat reads the thread's own file: /proc/net is the process's, that is, its first thread's namespace.
+// readProcStat reads the thread's own file, which kernels have since 3.17: /proc/net is of the process, that is, of the
+// namespace of its first thread.
 func (r *Reader) readProcStat(s *Snapshot) error {
 	for pass := 0; pass == 0 || r.moved(s) && pass < maxPasses; pass++ {
 		s.reset()

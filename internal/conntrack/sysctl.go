@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -50,7 +51,7 @@ func Loaded(root string) bool {
 	return exists(countPath(root))
 }
 
-func procDir(root string) string { return filepath.Join("/", root, "proc") }
+func procDir(root string) string { return filepath.Join(cmp.Or(root, "/"), "proc") }
 
 func countPath(root string) string {
 	return filepath.Join(procDir(root), "sys/net/netfilter/nf_conntrack_count")

@@ -27,7 +27,7 @@ type Account struct {
 	looked   bool // at the table since drops were last split
 	full     bool // one of those looks found the table full
 	residue  uint64
-	moved    bool // the kernel refused something between the last two looks
+	moved    bool              // the kernel refused something between the last two looks
 	seen     conntrack.Refusal // what Program was told last
 }
 

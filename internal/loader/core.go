@@ -25,8 +25,8 @@ type core struct {
 	slots   map[uint64]uint32    // by cookie, as of the last Tables
 	keys    []uint64             // what readSlots reads into
 	values  []uint32
-	scratch []programTable       // by CPU
-	stats   io.Closer            // not nil while the kernel counts program runs
+	scratch []programTable // by CPU
+	stats   io.Closer      // not nil while the kernel counts program runs
 }
 
 // openCore loads the program, attaches it, and takes what the counters hold as history, CPU by CPU. What is refused

@@ -55,16 +55,20 @@ func (c *core) walk() error {
 		return err
 	}
 	for cpu := range cpus {
-		if cpus[cpu].Ready != 0 && uint32(cpu) != c.walkCPU {
+		if cpus[cpu].Ready != 0 {
 			continue
 		}
-		err := c.walkOn(uint32(cpu))
-		if errors.Is(err, unix.ENXIO) && uint32(cpu) != c.walkCPU {
-			continue
-		}
-		if err != nil {
+		if err := c.walkOn(uint32(cpu)); err != nil && !errors.Is(err, unix.ENXIO) {
 			return fmt.Errorf("walk network namespaces: %w", err)
 		}
+	}
+	err = c.walkOn(c.walkCPU)
+	for cpu := 0; cpu < len(cpus) && errors.Is(err, unix.ENXIO); cpu++ { // it went offline
+		c.walkCPU = uint32(cpu)
+		err = c.walkOn(c.walkCPU)
+	}
+	if err != nil {
+		return fmt.Errorf("walk network namespaces: %w", err)
 	}
 	return nil
 }

@@ -17,8 +17,12 @@ type home struct {
 	inode uint64
 }
 
-func openHome(path string) (home, error) {
-	fd, inode, err := open(path)
+// openHome opens the namespace of the calling thread. It is not /proc/self's, which is that of the first thread: that
+// one may be stuck elsewhere, for the runtime cannot destroy it (see enter). /proc/thread-self is newer than CentOS 7.
+func openHome() (home, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	fd, inode, err := open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
 	if err != nil {
 		return home{}, fmt.Errorf("open own network namespace: %w", err)
 	}

@@ -28,11 +28,11 @@ func (m mount) ipNetns() string {
 func parseMounts(text []byte) []mount {
 	var found []mount
 	for line := range bytes.Lines(text) {
-		if !bytes.Contains(line, []byte(" net:[")) {
+		if !bytes.Contains(line, []byte(" net:[")) || !bytes.Contains(line, []byte(" - nsfs ")) {
 			continue
 		}
-		f := strings.Fields(string(line)) // id parent major:minor root mountpoint options [optional...] - type source options
-		if len(f) < 5 || !bytes.Contains(line, []byte(" - nsfs ")) {
+		f := strings.Split(string(line), " ") // id parent major:minor root mountpoint options [optional...] - type source options
+		if len(f) < 5 {
 			continue
 		}
 		inode, ok := parseLink(f[3])

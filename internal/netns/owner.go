@@ -1,6 +1,8 @@
 package netns
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,24 +26,20 @@ func (o Owner) String() string {
 	return o.Kind + ":" + o.ID[:min(12, len(o.ID))]
 }
 
-// ownerOfAll picks from the cgroups of one process, which has one in each hierarchy. The unified one and systemd's own
-// are looked at first.
+// ownerOfAll picks from the cgroups of one process, one in each hierarchy: a container before a unit, and from the end,
+// where the kernel lists the unified hierarchy and, before it, systemd's own.
 func ownerOfAll(cgroups []procfs.Cgroup) Owner {
-	var best Owner
-	rank := 0
-	for _, c := range cgroups {
-		r := 1
-		switch {
-		case c.HierarchyID == 0:
-			r = 3
-		case len(c.Controllers) == 1 && c.Controllers[0] == "name=systemd":
-			r = 2
-		}
-		if o := ownerOf(c.Path); o != (Owner{}) && (o.Kind != "unit" || best.Kind == "") && (r > rank || best.Kind == "unit") {
-			best, rank = o, r
+	var unit Owner
+	for _, c := range slices.Backward(cgroups) {
+		switch o := ownerOf(c.Path); o.Kind {
+		case "":
+		case "unit":
+			unit = cmp.Or(unit, o)
+		default:
+			return o
 		}
 	}
-	return best
+	return unit
 }
 
 // ownerOf reads a cgroup path. The innermost container counts, or the pod right around it; a unit only where there is

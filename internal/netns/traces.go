@@ -24,10 +24,6 @@ type traces struct {
 
 // find gathers the traces of every namespace, by inode, and counts the processes that it may not look at.
 func (f *Finder) find() (found map[uint64]*traces, denied int, err error) {
-	text, err := f.readMounts()
-	if err != nil {
-		return nil, 0, err
-	}
 	found = map[uint64]*traces{}
 	at := func(inode uint64) *traces {
 		if found[inode] == nil {
@@ -35,7 +31,7 @@ func (f *Finder) find() (found map[uint64]*traces, denied int, err error) {
 		}
 		return found[inode]
 	}
-	for _, m := range parseMounts(text) {
+	for _, m := range f.mounted {
 		t := at(m.inode)
 		t.mounts = append(t.mounts, m)
 	}
@@ -69,24 +65,24 @@ func (f *Finder) find() (found map[uint64]*traces, denied int, err error) {
 
 // readMounts reads the whole of the mountinfo file. A change meanwhile may hide a line; it also makes Changed report.
 func (f *Finder) readMounts() ([]byte, error) {
-	f.text = f.text[:0]
+	var text []byte
 	for {
-		f.text = slices.Grow(f.text, 4096)
-		n, err := unix.Pread(f.mounts, f.text[len(f.text):cap(f.text)], int64(len(f.text)))
+		text = slices.Grow(text, 4096)
+		n, err := unix.Pread(f.mounts, text[len(text):cap(text)], int64(len(text)))
 		if err != nil {
 			return nil, fmt.Errorf("read mountinfo: %w", err)
 		}
 		if n == 0 {
-			return f.text, nil
+			return text, nil
 		}
-		f.text = f.text[:len(f.text)+n]
+		text = text[:len(text)+n]
 	}
 }
 
 // link reads which namespace a process is in, which takes no hold of it. (procfs.Proc.Namespaces reads all ten links.)
 func (f *Finder) link(pid int) (uint64, error) {
 	var buf [32]byte
-	n, err := unix.Readlink(f.procPath(pid), buf[:])
+	n, err := unix.Readlink(f.procPath(strconv.Itoa(pid)), buf[:])
 	if err != nil {
 		return 0, err
 	}
@@ -125,14 +121,14 @@ func (f *Finder) paths(t *traces) []string {
 		paths = append(paths, f.root+m.path)
 	}
 	if len(t.pids) > 0 {
-		paths = append(paths, f.procPath(t.pids[0]))
+		paths = append(paths, f.procPath(strconv.Itoa(t.pids[0])))
+	} else if t.host {
+		paths = append(paths, f.procPath("self")) // it is ours
 	}
 	return paths
 }
 
-func (f *Finder) procPath(pid int) string {
-	return f.procDir + "/" + strconv.Itoa(pid) + "/ns/net"
-}
+func (f *Finder) procPath(process string) string { return f.procDir + "/" + process + "/ns/net" }
 
 // pid returns the lowest process, 0 if there is none.
 func (t *traces) pid() int {

@@ -2,7 +2,8 @@ package watch_test
 
 import (
 	"context"
-	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 	"github.com/ctwatch/ctwatch/internal/watch"
 	"github.com/ctwatch/ctwatch/test/lab"
+	"github.com/ctwatch/ctwatch/test/need"
 )
 
 // session is a watch.Run in the background, and what it wrote.
@@ -38,6 +40,15 @@ func (s *session) Notice(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notices = append(s.notices, text)
+	s.changed.Broadcast()
+}
+
+// awaitNotice waits for a notice with this word in it.
+func (s *session) awaitNotice(word string) {
+	s.t.Helper()
+	s.wait("a notice of "+word, func() bool {
+		return slices.ContainsFunc(s.notices, func(n string) bool { return strings.Contains(n, word) })
+	})
 }
 
 // watching starts a run and returns when it counts.
@@ -51,6 +62,8 @@ func watching(t *testing.T, o watch.Options) *session {
 	}
 	go func() {
 		s.done <- watch.Run(ctx, o, s)
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.changed.Broadcast()
 	}()
 	t.Cleanup(cancel)
@@ -59,26 +72,40 @@ func watching(t *testing.T, o watch.Options) *session {
 }
 
 // await waits for a record, from the first on.
-func (s *session) await(what string, want func(record.Record) bool) record.Record {
+func (s *session) await(what string, want func(record.Record) bool) {
 	s.t.Helper()
-	deadline := time.AfterFunc(30*time.Second, func() { s.changed.Broadcast() })
-	defer deadline.Stop()
-	begun := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for at := 0; ; {
+	at := 0
+	s.wait(what, func() bool {
 		for ; at < len(s.records); at++ {
 			if want(s.records[at]) {
-				return s.records[at]
+				return true
 			}
 		}
+		return false
+	})
+}
+
+// wait waits until done, which it asks after each record and notice.
+func (s *session) wait(what string, done func() bool) {
+	s.t.Helper()
+	const patience = 30 * time.Second
+	deadline := time.Now().Add(patience)
+	alarm := time.AfterFunc(patience, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.changed.Broadcast()
+	})
+	defer alarm.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for !done() {
 		select {
 		case err := <-s.done:
 			s.t.Fatalf("the run ended before %s came: %v", what, err)
 		default:
 		}
-		if time.Since(begun) > 29*time.Second {
-			s.t.Fatalf("%s did not come within 30 s", what)
+		if !time.Now().Before(deadline) {
+			s.t.Fatalf("%s did not come within %v", what, patience)
 		}
 		s.changed.Wait()
 	}
@@ -136,9 +163,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: makes network namespaces")
-	}
+	need.Root(t)
 	l, err := lab.Open(t.Context())
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Close()) })

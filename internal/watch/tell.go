@@ -11,6 +11,7 @@ import (
 
 // tell writes the sample record, with the places that changed since they were last listed.
 func (w *watcher) tell() error {
+	w.toldAt = time.Now()
 	limits, err := conntrack.ReadLimits(w.o.Root)
 	if err == nil {
 		w.limits = limits // gone in this moment: the next tick waits for it

@@ -20,6 +20,9 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
+// lookEvery is how long at most nobody looks, however rarely samples are wanted: counters wrap, and limits change.
+const lookEvery = time.Second
+
 // Options says what to watch and how often.
 type Options struct {
 	Version  string        // ctwatch's own, for the start record
@@ -53,7 +56,7 @@ func Run(ctx context.Context, o Options, out Output) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, o.Duration)
 		defer cancel()
 	}
-	ticker := time.NewTicker(o.Interval)
+	ticker := time.NewTicker(min(o.Interval, lookEvery))
 	defer ticker.Stop()
 	for {
 		select {
@@ -92,6 +95,7 @@ type watcher struct {
 	begun    time.Time
 	scanned  time.Time
 	walked   time.Time
+	toldAt   time.Time
 	seq      uint64
 	last     moment
 	unloaded moment
@@ -191,6 +195,10 @@ func (w *watcher) tick() error {
 	if err := w.look(); err != nil {
 		return err
 	}
+	// The ticks of an interval that is no multiple of them do not add up to it exactly.
+	if time.Since(w.toldAt) < w.o.Interval-min(w.o.Interval, lookEvery)/2 {
+		return nil
+	}
 	return w.tell()
 }
 
@@ -200,6 +208,8 @@ func (w *watcher) absent() error {
 		w.out.Notice("conntrack was unloaded: waiting for it to come back")
 		w.unloaded = now()
 		err := errors.Join(w.flush(), w.probe.Close())
+		w.unsent.Add(w.tally.SamplesLost)
+		w.tally = loader.Tally{}
 		w.probe = nil
 		return err
 	}
