@@ -14,21 +14,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwatch/ctwatch/test/need"
 )
 
 // needsKernel skips a test where there is no kernel to try it on.
 func needsKernel(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make a network namespace")
-	}
+	need.Root(t)
 	if !Loaded("") {
 		t.Skip("needs nf_conntrack")
 	}
 	for _, tool := range []string{"conntrack", "ip", "nft"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("needs %s: %v", tool, err)
-		}
+		need.Tool(t, tool)
 	}
 }
 
