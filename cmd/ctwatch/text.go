@@ -14,22 +14,25 @@ import (
 type textPrinter struct {
 	w       io.Writer
 	live    bool
-	before  map[uint64]record.NetNS // by inode, as last printed
-	example map[uint64]*record.Drop // by inode, since then
+	before  map[netnsID]record.NetNS // as last printed
+	example map[netnsID]*record.Drop // since then
 	buckets uint64
 	missing uint64 // unattributed, as last printed
 	lost    uint64
 }
 
+// netnsID tells namespaces apart: the kernel gives an inode number again at once.
+type netnsID struct{ inode, cookie uint64 }
+
 func (p *textPrinter) Record(r record.Record) error {
 	if p.before == nil {
-		p.before, p.example = map[uint64]record.NetNS{}, map[uint64]*record.Drop{}
+		p.before, p.example = map[netnsID]record.NetNS{}, map[netnsID]*record.Drop{}
 	}
 	switch r := r.(type) {
 	case *record.Start:
 		return p.start(r)
 	case *record.Drop:
-		p.example[r.NS] = r
+		p.example[netnsID{r.NS, r.Cookie}] = r
 		return nil
 	case *record.Sample:
 		return p.sample(r)
@@ -87,10 +90,11 @@ func (p *textPrinter) sample(r *record.Sample) error {
 				return err
 			}
 		}
-		p.before[n.NS] = n
-		delete(p.example, n.NS)
+		id := netnsID{n.NS, n.Cookie}
+		p.before[id] = n
+		delete(p.example, id)
 		if n.Gone {
-			delete(p.before, n.NS)
+			delete(p.before, id)
 		}
 	}
 	if r.Unattributed != p.missing {
@@ -114,7 +118,8 @@ func (p *textPrinter) sample(r *record.Sample) error {
 
 // change is what to say of a namespace, "" if nothing happened but a few entries more or less.
 func (p *textPrinter) change(n record.NetNS) string {
-	before, known := p.before[n.NS]
+	id := netnsID{n.NS, n.Cookie}
+	before, known := p.before[id]
 	var parts []string
 	if d := n.Drops.Total() - before.Drops.Total(); d > 0 {
 		parts = append(parts, fmt.Sprintf("+%d refused%s", d, byCause(n.Drops, before.Drops)))
@@ -128,21 +133,30 @@ func (p *textPrinter) change(n record.NetNS) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	text := fmt.Sprintf("%s %s/%s %s  %s", netnsName(n.Name, n.NS), number(n.Count), number(n.Max), percent(n.Fill), strings.Join(parts, ", "))
+	text := fill(n) + "  " + strings.Join(parts, ", ")
 	if n.Gone {
 		text += ", namespace is gone"
 	}
-	if d := p.example[n.NS]; d != nil {
+	if d := p.example[id]; d != nil {
 		text += "  e.g. " + packet(d)
 	}
 	return text
+}
+
+// fill says how full a table is, where that could be read.
+func fill(n record.NetNS) string {
+	name := netnsName(n.Name, n.NS)
+	if n.Count == nil {
+		return name
+	}
+	return fmt.Sprintf("%s %s/%s %s", name, number(n.Count), number(n.Max), percent(n.Fill))
 }
 
 // calm shows that we are still there.
 func (p *textPrinter) calm(r *record.Sample) error {
 	for _, n := range p.before {
 		if n.Name == "host" {
-			return p.line(&r.Envelope, "%s %s/%s %s", n.Name, number(n.Count), number(n.Max), percent(n.Fill))
+			return p.line(&r.Envelope, "%s", fill(n))
 		}
 	}
 	return nil

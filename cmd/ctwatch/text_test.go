@@ -1,0 +1,77 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/record"
+)
+
+// TestText prints one story from start to stop.
+func TestText(t *testing.T) {
+	var out strings.Builder
+	p := &textPrinter{w: &out}
+	n := 0
+	print := func(r record.Record) {
+		t.Helper()
+		n++
+		record.Stamp(r, uint64(n), time.Date(2026, 11, 23, 3, 0, n, 0, time.Local), 0)
+		if err := p.Record(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table := func(ns, cookie uint64, name string, count, limit, full, clash, evicted uint64) record.NetNS {
+		fill := float64(count) / float64(limit)
+		r := record.NetNS{NS: ns, Cookie: cookie, Name: name, Count: &count, Max: &limit, Fill: &fill, Evicted: evicted}
+		r.Drops[conntrack.TableFull], r.Drops[conntrack.Clash] = full, clash
+		return r
+	}
+	sample := func(lost, unattributed uint64, netns ...record.NetNS) *record.Sample {
+		return &record.Sample{Buckets: 512, Lost: lost, Unattributed: unattributed, NetNS: netns}
+	}
+	drop := func(ns, cookie uint64, proto, src, dst string, sport, dport uint16) *record.Drop {
+		return &record.Drop{NS: ns, Cookie: cookie, Proto: proto, Src: src, Dst: dst, Sport: sport, Dport: dport, Ifname: "eth0", Hook: "prerouting"}
+	}
+	gone := table(7, 1, "pod a", 0, 1000, 9, 1, 40)
+	gone.Gone = true
+	unread := record.NetNS{NS: 8, Cookie: 5}
+	unread.Drops[conntrack.Other] = 3
+
+	print(&record.Start{Probe: "tracepoint", Hooks: []string{"tp_btf/kfree_skb"}, Skipped: []record.Skip{{Probe: "fexit", Why: "refused"}}, Buckets: 512, Max: 1000})
+	print(sample(0, 0, table(1, 3, "host", 10, 1000, 0, 0, 0), table(7, 1, "pod a", 900, 1000, 0, 0, 0)))
+	print(drop(7, 1, "udp", "10.0.0.1", "10.0.0.2", 1024, 53))
+	print(sample(0, 0, table(7, 1, "pod a", 1000, 1000, 5, 0, 0)))
+	print(sample(2, 0, table(7, 1, "pod a", 1000, 1000, 7, 1, 40)))
+	print(sample(2, 0, table(1, 3, "host", 10, 2000, 0, 0, 0)))
+	print(sample(2, 4, gone))
+	print(drop(7, 2, "icmpv6", "fd00::1", "fd00::2", 9, 128<<8))
+	print(sample(2, 4, table(7, 2, "\x1b[31mpod", 1, 2000, 1, 0, 0))) // the same inode again
+	print(drop(8, 5, "tcp", "fd00::1", "fd00::2", 1, 443))
+	print(&record.Sample{Buckets: 1024, Lost: 2, Unattributed: 4, NetNS: []record.NetNS{unread}})
+	print(&record.Gap{Why: "suspend", From: time.Date(2026, 11, 23, 2, 0, 0, 0, time.Local), To: time.Date(2026, 11, 23, 3, 0, 0, 0, time.Local)})
+	stop := &record.Stop{Evicted: 40, Unattributed: 4}
+	stop.Totals[conntrack.TableFull] = 10
+	print(stop)
+
+	want := `03:00:01 counting with probe tracepoint on tp_btf/kfree_skb; max 1000, buckets 512
+03:00:01 passed over probe fexit: refused
+03:00:04 "pod a" 1000/1000 100.0%  +5 refused (table_full 5)  e.g. udp 10.0.0.1:1024 > 10.0.0.2:53 on eth0 (prerouting)
+03:00:05 "pod a" 1000/1000 100.0%  +3 refused (table_full 2, clash 1), +40 evicted
+03:00:05 2 samples of refused packets lost; the counts are complete
+03:00:06 host 10/2000 0.5%  max 1000 -> 2000
+03:00:07 "pod a" 0/1000 0.0%  +2 refused (table_full 2), namespace is gone
+03:00:07 unattributed: the kernel refused 4 packets that the program did not see
+03:00:09 "\x1b[31mpod" 1/2000 0.1%  +1 refused (table_full 1)  e.g. icmpv6 type 128 fd00::1 > fd00::2 on eth0 (prerouting)
+03:00:11 buckets 512 -> 1024
+03:00:11 net:[8]  +3 refused (other 3)  e.g. tcp [fd00::1]:1 > [fd00::2]:443 on eth0 (prerouting)
+03:00:12 gap: suspend, from 02:00:00 to 03:00:00
+03:00:13 stopped: 10 refused (table_full 10), 40 evicted, 4 more unattributed
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
