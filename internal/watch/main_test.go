@@ -21,6 +21,7 @@ type session struct {
 	t      *testing.T
 	cancel context.CancelFunc
 	done   chan error
+	stall  chan struct{} // not nil: drop records are not taken before it is closed
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -29,6 +30,9 @@ type session struct {
 }
 
 func (s *session) Record(r record.Record) error {
+	if _, drop := r.(*record.Drop); drop && s.stall != nil {
+		<-s.stall
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records = append(s.records, r)
@@ -54,8 +58,13 @@ func (s *session) awaitNotice(word string) {
 // watching starts a run and returns when it counts.
 func watching(t *testing.T, o watch.Options) *session {
 	t.Helper()
+	return new(session).watch(t, o)
+}
+
+func (s *session) watch(t *testing.T, o watch.Options) *session {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &session{t: t, cancel: cancel, done: make(chan error, 1)}
+	s.t, s.cancel, s.done = t, cancel, make(chan error, 1)
 	s.changed = sync.NewCond(&s.mu)
 	if o.Interval == 0 {
 		o.Interval = 100 * time.Millisecond

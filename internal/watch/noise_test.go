@@ -135,6 +135,23 @@ func TestSamplesAreBounded(t *testing.T) {
 	}
 }
 
+// TestStalledReader: who does not take the records loses samples, and is told how many, but no count.
+func TestStalledReader(t *testing.T) {
+	b := newBench(t)
+	b.full(t)
+	s := (&session{stall: make(chan struct{})}).watch(t, watch.Options{Probe: loader.Tracepoint, Samples: 1_000_000})
+	sent, err := b.A.Inject(t.Context(), lab.Traffic{Packets: 1_000_000, CPUs: allCPUs(t)})
+	must(t, err)
+	close(s.stall)
+	stop := s.stop()
+	if want := only(conntrack.TableFull, sent.Refused); stop.Totals != want || stop.Unattributed != 0 {
+		t.Errorf("totals %v, unattributed %d; want %v, 0", stop.Totals, stop.Unattributed, want)
+	}
+	if stop.Lost == 0 {
+		t.Errorf("no sample was lost, %d drop records were written", len(s.drops()))
+	}
+}
+
 func (s *session) awaitCount(ns *lab.Namespace, count uint64) {
 	s.t.Helper()
 	s.await("the count of "+ns.Name, func(r record.Record) bool {

@@ -114,7 +114,7 @@ func newWatcher(o Options, out Output) (*watcher, error) {
 	}
 	return &watcher{
 		o: o, out: out, reader: reader, finder: finder,
-		samples: make(chan loader.Sample, 1024),
+		samples: make(chan loader.Sample, 256),
 		places:  map[key]*place{},
 		begun:   time.Now(),
 		last:    now(),
