@@ -28,7 +28,7 @@ demo: setup-run build ## Have the real kernel refuse real packets, and count the
 test: setup-test check-generated lint build test-arm64 test-race test-unit ## The gate: everything that a change must pass (root)
 
 .PHONY: test-all
-test-all: test fuzz bench-bpf ## The gate, and what takes longer
+test-all: test fuzz bench-bpf bench-rest ## The gate, and what takes longer
 
 .PHONY: test-unit
 test-unit: ## Unit tests and native kernel tests, at full size
@@ -53,7 +53,11 @@ fuzz: ## Fuzz every parser for FUZZTIME each
 
 .PHONY: bench-bpf
 bench-bpf: setup-run ## Measure what counting costs, side by side with an empty program (root)
-	go run ./bench
+	go run ./bench bpf
+
+.PHONY: bench-rest
+bench-rest: setup-run build ## Measure the daemon when nothing happens (root)
+	go run ./bench rest ./ctwatch
 
 .PHONY: lint
 lint: ## Check style and the import graph

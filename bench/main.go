@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -28,7 +29,17 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
 	defer stop()
-	ok, err := bench(ctx)
+	var ok bool
+	var err error
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "bpf":
+		ok, err = inLab(ctx, bpf)
+	case len(os.Args) == 3 && os.Args[1] == "rest":
+		ok, err = inLab(ctx, func(ctx context.Context, l *lab.Lab) (bool, error) { return rest(ctx, l, os.Args[2]) })
+	default:
+		fmt.Fprintln(os.Stderr, "usage: bench bpf | bench rest PATH-OF-CTWATCH")
+		os.Exit(2)
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
@@ -39,22 +50,23 @@ func main() {
 	}
 }
 
+func inLab(ctx context.Context, f func(context.Context, *lab.Lab) (bool, error)) (ok bool, err error) {
+	l, err := lab.Open(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return f(ctx, l)
+}
+
 // side is one of the things that are compared: how to put it in place, and how to take it away.
 type side struct {
 	name  string
 	begin func() (end func() error, err error)
 }
 
-func bench(ctx context.Context) (ok bool, err error) {
-	l, err := lab.Open(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer func() {
-		if errClose := l.Close(); err == nil {
-			err = errClose
-		}
-	}()
+// bpf measures what the program costs those whose packets are dropped.
+func bpf(ctx context.Context, l *lab.Lab) (ok bool, err error) {
 	link, err := fullTable(ctx, l)
 	if err != nil {
 		return false, err

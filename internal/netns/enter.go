@@ -35,6 +35,9 @@ func openHome() (home, error) {
 // f runs on a goroutine of its own, locked to its thread. Should the way back fail, for want of a capability dropped
 // meanwhile, the goroutine ends locked, and the runtime destroys the thread rather than give it other work.
 func (h home) enter(path string, inode uint64, f func() error) error {
+	if inode == h.inode {
+		return f()
+	}
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -49,9 +52,6 @@ func (h home) enter(path string, inode uint64, f func() error) error {
 
 // enterLocked needs a locked thread and reports whether the thread is at home afterwards.
 func (h home) enterLocked(path string, inode uint64, f func() error) (back bool, err error) {
-	if inode == h.inode {
-		return true, f()
-	}
 	fd, found, err := open(path)
 	if err != nil {
 		return true, fmt.Errorf("enter network namespace: %w", err)

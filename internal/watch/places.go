@@ -32,20 +32,28 @@ type place struct {
 }
 
 const (
-	scanEvery = 10 * time.Second // namespaces that live by a process alone show in no change of mounts
 	walkEvery = 2 * time.Second
 	activeFor = 10 * time.Second // a place where something moved is read each tick for that long
-	turn      = 30               // the others are read once in so many ticks
 )
+
+// rhythm is how often is looked for what no event tells.
+type rhythm struct {
+	scan time.Duration // namespaces that live by a process alone show in no change of mounts
+	turn uint64        // where nothing moves, the table is read once in so many ticks
+}
+
+// rhythm depends on whether there is a program, which tells of new namespaces and of refused packets by itself.
+func (w *watcher) rhythm() rhythm {
+	if w.probe.Counts() {
+		return rhythm{scan: 30 * time.Second, turn: 60}
+	}
+	return rhythm{scan: 5 * time.Second, turn: 10}
+}
 
 // discover learns of namespaces that came and went. The program knows of all, also those that nobody can enter; to name
 // them and to enter them takes a scan.
 func (w *watcher) discover() error {
 	at := time.Now()
-	every := scanEvery
-	if !w.probe.Counts() {
-		every = walkEvery
-	}
 	if at.Sub(w.walked) >= walkEvery {
 		w.walked = at
 		if err := w.probe.Walk(); err != nil {
@@ -55,7 +63,7 @@ func (w *watcher) discover() error {
 			return err
 		}
 	}
-	if !w.finder.Changed() && at.Sub(w.scanned) < every {
+	if !w.finder.Changed() && at.Sub(w.scanned) < w.rhythm().scan {
 		return nil
 	}
 	if err := w.scan(false); err != nil {
@@ -133,7 +141,7 @@ func (w *watcher) tables(history bool) error {
 // due says which places are read in this tick: the host, those where something moves, and the rest in turn.
 func (w *watcher) due(p *place) bool {
 	return p.ns.Host || time.Since(p.active) < activeFor || p.readAt.IsZero() ||
-		(p.ns.Inode+uint64(w.ticks))%turn == 0
+		(p.ns.Inode+uint64(w.ticks))%w.rhythm().turn == 0
 }
 
 // read looks at the place's table, if it can be entered.

@@ -70,7 +70,8 @@ func TestTableFull(t *testing.T) {
 
 func TestEvictions(t *testing.T) {
 	l := openLab(t)
-	check(t, l.SetLimit(Max, 5000))
+	check(t, l.SetLimit(Max, 10_000))
+	check(t, l.SetLimit(Buckets, 4096))
 	link := linked(t, l)
 	n := link.A.Namespace
 	check(t, n.Track())
@@ -79,14 +80,39 @@ func TestEvictions(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			var sent Sent
 			// TCP, because nothing but the lab's SYNs is then seen of a connection.
-			got := counted(t, n, func() { sent = send(t, Traffic{Packets: 5000, Kinds: []Kind{SYN4, SYN6}}) })
-			equalOrFail(t, "sent", Sent{5000, 0, 0}, counts(sent))
+			got := counted(t, n, func() { sent = send(t, Traffic{Packets: many(), Kinds: []Kind{SYN4, SYN6}}) })
+			// A few may be refused after all: when early_drop has failed lately, by this test's predecessor for
+			// instance, gc_worker sweeps entries away bucket by bucket, and where it was, 8 in a row are empty.
+			if sent.Packets != uint64(many()) || sent.Refused > sent.Packets/1000 {
+				t.Errorf("%d of %d packets refused", sent.Refused, sent.Packets)
+			}
 			// A bucket's entries are evicted together, so there may be more or fewer than packets.
 			if got.EarlyDrop == 0 {
 				t.Error("nothing was evicted")
 			}
 			got.EarlyDrop = 0
-			equalOrFail(t, "kernel, but for evictions", Counters{}, got)
+			got.SearchRestart = 0 // a lookup may meet an entry that is being recycled
+			equalOrFail(t, "kernel, but for evictions", Counters{Drop: uint32(sent.Refused)}, got)
+		})
+	}
+}
+
+func TestTooManyBucketsToEvict(t *testing.T) {
+	l := openLab(t)
+	check(t, l.SetLimit(Max, 1000))
+	check(t, l.SetLimit(Buckets, 65536))
+	link := linked(t, l)
+	n := link.A.Namespace
+	check(t, n.Track())
+	check(t, n.FillUpEvictable(t.Context()))
+	for way, send := range ways(link.A) {
+		t.Run(way, func(t *testing.T) {
+			var sent Sent
+			got := counted(t, n, func() { sent = send(t, Traffic{Packets: 10_000, Kinds: []Kind{SYN4, SYN6}}) })
+			if sent.Refused == 0 || sent.Refused == 10_000 || got.EarlyDrop == 0 {
+				t.Errorf("%d refused and %d evicted, want some and not all", sent.Refused, got.EarlyDrop)
+			}
+			equalOrFail(t, "kernel's drop", sent.Refused, uint64(got.Drop))
 		})
 	}
 }

@@ -12,7 +12,8 @@ import (
 // dropped in nf_ct_resolve_clash. Refused is what did not arrive at the peer.
 //
 // The kind may be any: that UDP may clash (allow_clash) helps only against equal twins, see [End.Twins]. The
-// namespace masquerades from then on, and the peer is muted.
+// namespace masquerades from then on, and the peer is muted. n entries stay in the table, for which there must be
+// room, or early_drop takes part: for very many clashes, [Namespace.Flush] between calls.
 func (e *End) Clash(ctx context.Context, k Kind, n int) (sent Sent, err error) {
 	if err := e.Namespace.Masquerade(); err != nil {
 		return sent, err

@@ -67,7 +67,8 @@ func (n *Namespace) FillUp(ctx context.Context) error {
 }
 
 // FillUpEvictable is [Namespace.FillEvictable] with as many entries as there is room for: the next new
-// connection evicts some.
+// connection evicts some. But early_drop looks into 8 buckets only: if [Buckets] is more than [Max], it finds
+// nothing in many cases, and refuses the packet as if nothing were to be had.
 func (n *Namespace) FillUpEvictable(ctx context.Context) error {
 	room, err := n.room()
 	if err != nil {

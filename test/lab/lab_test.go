@@ -113,6 +113,22 @@ func TestCloseRestoresLimits(t *testing.T) {
 	}
 }
 
+func TestCloseWithoutJanitor(t *testing.T) {
+	l := openLab(t)
+	original, err := l.Limit(Max)
+	check(t, err)
+	check(t, l.SetLimit(Max, 54321))
+	n := newNamespace(t, l, "orphan")
+	check(t, l.janitor.cmd.Process.Kill())
+	check(t, l.Close())
+	got, err := readLimit(Max)
+	check(t, err)
+	equalOrFail(t, Max, original, got)
+	if _, err := os.Stat(n.Path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("namespace after Close: %v", err)
+	}
+}
+
 func TestUnknownLimit(t *testing.T) {
 	l := openLab(t)
 	if err := l.SetLimit("nf_conntrack_log_invalid", 1); !errors.Is(err, os.ErrInvalid) {

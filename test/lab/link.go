@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -100,7 +101,13 @@ func (l *Link) make() error {
 	if err != nil {
 		return fmt.Errorf("add veth: %w", err)
 	}
-	for _, end := range []*End{l.A, l.B} {
+	ends := []*End{l.A, l.B}
+	for _, end := range ends {
+		if err := end.Namespace.Do(end.bringUp); err != nil {
+			return err
+		}
+	}
+	for _, end := range ends {
 		if err := end.Namespace.Do(end.setUp); err != nil {
 			return err
 		}
@@ -111,14 +118,25 @@ func (l *Link) make() error {
 	return nil
 }
 
-// setUp gives the end its addresses, the neighbour and the routes.
-func (e *End) setUp() error {
+func (e *End) bringUp() error {
 	link, err := netlink.LinkByName(e.Interface)
 	if err != nil {
 		return err
 	}
 	e.Index = link.Attrs().Index
-	if err := netlink.LinkSetUp(link); err != nil {
+	return netlink.LinkSetUp(link)
+}
+
+// setUp gives the end its addresses, the neighbour and the routes, once it can send: until the kernel's linkwatch
+// has seen the carrier, the queue is noop_qdisc, which loses packets and does not tell. Linkwatch sets the state
+// that is waited for and the queue under the lock that adding an address takes too.
+func (e *End) setUp() error {
+	var link netlink.Link
+	err := await(context.Background(), "carrier of "+e.Interface, func() (up bool, err error) {
+		link, err = netlink.LinkByName(e.Interface)
+		return err == nil && link.Attrs().OperState == netlink.OperUp, err
+	})
+	if err != nil {
 		return err
 	}
 	lo, err := netlink.LinkByName("lo")

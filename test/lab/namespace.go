@@ -40,9 +40,8 @@ type Namespace struct {
 // Namespace makes a namespace named ctwatch-lab-<pid>-<name>. It goes with the lab at the latest.
 func (l *Lab) Namespace(name string) (*Namespace, error) {
 	l.mu.Lock()
-	closed := l.closed
-	l.mu.Unlock()
-	if closed {
+	defer l.mu.Unlock()
+	if l.closed {
 		return nil, fmt.Errorf("make namespace %s: %w", name, os.ErrClosed)
 	}
 	path := namespacePath(fmt.Sprintf("%d-%s", os.Getpid(), name))
@@ -53,6 +52,7 @@ func (l *Lab) Namespace(name string) (*Namespace, error) {
 	if err := n.setUp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("set up namespace %s: %w", n.Name, err), n.Delete())
 	}
+	l.namespaces = append(l.namespaces, n)
 	return n, nil
 }
 
@@ -133,9 +133,16 @@ func (n *Namespace) Do(f func() error) error {
 	})
 }
 
-// Delete takes the namespace's name away. The kernel takes the rest once nothing uses it any more, soon but
-// not at once. Deleting it again does nothing.
+// Delete empties the namespace's table and takes its name away. The kernel takes the rest once nothing uses it any
+// more, soon but not at once. Deleting it again does nothing.
 func (n *Namespace) Delete() error {
+	if count, err := n.Count(); err == nil && count > 0 {
+		// All namespaces' entries share one hash table: a deleted one's would be in the way until the kernel has
+		// got round to it.
+		if err := n.Flush(); err != nil {
+			return err
+		}
+	}
 	err := unix.Unmount(n.Path, unix.MNT_DETACH)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("delete namespace %s: %w", n.Name, err)

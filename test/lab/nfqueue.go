@@ -14,7 +14,7 @@ import (
 
 // From include/uapi/linux/netfilter/nfnetlink_queue.h.
 const (
-	nfqPacket  = unix.NFNL_SUBSYS_QUEUE<<8 | 0 // NFQNL_MSG_PACKET
+	nfqPacket  = unix.NFNL_SUBSYS_QUEUE << 8   // NFQNL_MSG_PACKET
 	nfqVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1 // NFQNL_MSG_VERDICT
 	nfqConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2 // NFQNL_MSG_CONFIG
 

@@ -49,15 +49,17 @@ func setUpResponder(conn *net.UDPConn, network string) error {
 	if err != nil {
 		return err
 	}
-	level, info, ttl := unix.IPPROTO_IP, unix.IP_PKTINFO, unix.IP_TTL
+	// Freebind, because of an end's addresses only one is an interface's.
+	level, info, ttl, freebind := unix.IPPROTO_IP, unix.IP_PKTINFO, unix.IP_TTL, unix.IP_FREEBIND
 	if network == "udp6" {
-		level, info, ttl = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, unix.IPV6_UNICAST_HOPS
+		level, info, ttl, freebind = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, unix.IPV6_UNICAST_HOPS, unix.IPV6_FREEBIND
 	}
 	var optErr error
 	err = raw.Control(func(fd uintptr) {
 		optErr = errors.Join(
 			unix.SetsockoptInt(int(fd), level, info, 1),
 			unix.SetsockoptInt(int(fd), level, ttl, labTTL),
+			unix.SetsockoptInt(int(fd), level, freebind, 1),
 			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1<<25),
 		)
 	})

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -78,7 +79,7 @@ func sendOne(to sender, f flow) (refused bool, err error) {
 		case unix.EINTR:
 		case unix.ENOBUFS:
 			// Past connection tracking, and then dropped for want of room in the receiver's backlog.
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			yield()
 		case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EACCES:
 			// What an earlier packet met: this one has not been sent.
 		default:
@@ -171,8 +172,9 @@ func (s *udpSender) bind(port uint16) unix.Errno {
 	if s.fd, err = openSender(domain, unix.SOCK_DGRAM, 0); err == nil {
 		err = unix.Bind(s.fd, from)
 	}
-	if err != nil {
-		return err.(unix.Errno)
+	var errno unix.Errno
+	if err != nil && errors.As(err, &errno) {
+		return errno
 	}
 	s.port = port
 	return 0

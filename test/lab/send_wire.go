@@ -117,7 +117,7 @@ func sendAll(fd int, messages []mmsghdr) error {
 			messages = messages[n:]
 		case errors.Is(errno, unix.ENOBUFS):
 			// The first was dropped for want of room in the backlog: let the softirq thread run.
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+			yield()
 		case errors.Is(errno, unix.EINTR):
 		default:
 			return fmt.Errorf("sendmmsg: %w", errno)
