@@ -30,8 +30,7 @@ struct counters {
 
 /* One network namespace's conntrack table as one CPU saw it (map tables, by slot). */
 struct table {
-	__u64 stat;    /* kernel address of this CPU's ip_conntrack_stat; 0: not yet entered here */
-	__u64 last_ns; /* CLOCK_BOOTTIME of the latest refusal, to about a jiffy */
+	__u64 stat; /* kernel address of this CPU's ip_conntrack_stat; 0: not yet entered here */
 	__u64 refused[KIND_COUNT];
 	struct counters last; /* as far as history and refused[] account for */
 	__u32 inum;	      /* namespace inode number, /proc/PID/ns/net */
@@ -48,17 +47,18 @@ struct recent {
 
 /* One CPU's own bookkeeping (map cpus). */
 struct cpu {
-	__u64 offset;	     /* this CPU's per-CPU offset; 0: not yet known */
-	__u64 self;	     /* scratch: where a pointer becomes a number */
-	__u64 refusals;	     /* all refusals counted on this CPU; still: nothing to read */
-	__u64 entered;	     /* namespaces that got a slot here */
-	__u64 unseen;	     /* times a namespace found no free slot */
-	__u64 samples_lost;  /* samples that found no room in the ring */
-	__u64 cursor;	     /* where an unfinished walk goes on (struct net *) ... */
-	__u64 cursor_cookie; /* ... if that is still the same namespace */
-	__u64 jiffy;	     /* when the clock was last read for a sample */
-	__u32 ready;	     /* 1: the walk is done here, unknown namespaces are new ones */
-	__u32 pad;
+	__u64 offset;		      /* this CPU's per-CPU offset; 0: not yet known */
+	__u64 self;		      /* scratch: where a pointer becomes a number */
+	__u64 refusals;		      /* all refusals counted on this CPU; still: nothing to read */
+	__u64 entered;		      /* namespaces that got a slot here */
+	__u64 unseen;		      /* times a namespace found no free slot */
+	__u64 skipped;		      /* looks not taken because one was being taken */
+	__u64 samples_lost;	      /* samples that found no room in the ring */
+	__u64 cursor;		      /* where an unfinished walk goes on (struct net *) ... */
+	__u64 cursor_cookie;	      /* ... if that is still the same namespace */
+	__u64 jiffy;		      /* when the clock was last read for a sample */
+	__u32 ready;		      /* 1: the walk is done here, unknown namespaces are new ones */
+	__u32 busy;		      /* 1: the program is at work on this CPU */
 	struct recent recent[RECENT]; /* by cookie % RECENT */
 };
 
@@ -84,8 +84,8 @@ struct sample {
 };
 
 _Static_assert(sizeof(struct counters) == 12, "ABI");
-_Static_assert(sizeof(struct table) == 80, "ABI");
-_Static_assert(sizeof(struct cpu) == 80 + 16 * RECENT, "ABI");
+_Static_assert(sizeof(struct table) == 72, "ABI");
+_Static_assert(sizeof(struct cpu) == 88 + 16 * RECENT, "ABI");
 _Static_assert(sizeof(struct sample) == 88, "ABI");
 
 #endif

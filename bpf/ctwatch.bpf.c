@@ -126,8 +126,8 @@ static __always_inline void read_counters(struct counters *c, __u64 addr)
 }
 
 /*
- * The namespace's table on this CPU, 0 if it has none yet. Only for the hook:
- * it is never interrupted by itself, so recent is never half written.
+ * The namespace's table on this CPU, 0 if it has none yet. Only for the hook,
+ * which is never in two places at once on one CPU: recent is never half written.
  */
 static __always_inline struct table *find(struct cpu *cpu, __u64 cookie)
 {
@@ -216,8 +216,8 @@ static __noinline struct table *enter(struct cpu *cpu, __u64 cookie, __u64 where
  * Not attached: user space runs it by BPF_PROG_TEST_RUN, first here to drop
  * the anchor (args[0] = 1), then on each CPU until it returns 0. It walks the
  * kernel's list of all namespaces, also those nobody can enter, and takes
- * this CPU's counters as history. It runs in an interrupt of that CPU, so no
- * packet is refused on it meanwhile.
+ * this CPU's counters as history. A packet refused on this CPU meanwhile is
+ * history, or counts at the next look, never both.
  */
 SEC("raw_tp")
 int walk_namespaces(struct bpf_raw_tracepoint_args *ctx)
@@ -392,20 +392,20 @@ static __always_inline void emit(struct cpu *cpu, struct table *t, __u64 cookie,
  */
 static __always_inline int sample_due(struct cpu *cpu, struct table *t, __u8 kind)
 {
-	__u64 jiffy = bpf_jiffies64(), now, due;
-	int first = !(t->sampled & 1 << kind);
+	__u64 jiffy, now, due;
 
-	if (!first && jiffy == cpu->jiffy)
+	if (!sample_interval_ns)
+		return 0;
+	if (!(t->sampled & 1 << kind)) {
+		t->sampled |= 1 << kind;
+		return 1;
+	}
+	jiffy = bpf_jiffies64();
+	if (jiffy == cpu->jiffy)
 		return 0;
 	cpu->jiffy = jiffy;
 	now = bpf_ktime_get_boot_ns();
-	t->last_ns = now;
-	if (!sample_interval_ns)
-		return 0;
-	t->sampled |= 1 << kind;
 	due = next_sample_ns;
-	if (first)
-		return 1;
 	return now >= due && __sync_val_compare_and_swap(&next_sample_ns, due, now + sample_interval_ns) == due;
 }
 
@@ -429,6 +429,12 @@ static __noinline int account(struct cpu *cpu, struct table *t, struct counters 
 	__u32 clash, n;
 	int kind = -1;
 
+	if ((__s32)drop < 0 || (__s32)failed < 0 || (__s32)chain < 0) {
+		/* A step back: the module was loaded again, and its counters lie where the old ones lay. */
+		drop = now->drop;
+		failed = now->insert_failed;
+		chain = now->chaintoolong;
+	}
 	t->last = *now;
 	/* A ctnetlink insert moves chaintoolong alone and loses no packet. */
 	if (chain > failed)
@@ -477,50 +483,97 @@ static __always_inline int may_be_refused(__u64 reason)
 	       reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NOT_SPECIFIED);
 }
 
-/* Every dropped packet comes here; few go past the first line. */
-SEC("tp_btf/kfree_skb")
-int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason)
+/* The namespace that conntrack saw the packet in, 0 if it cannot be told. */
+static __always_inline struct net *net_of(struct sk_buff *skb)
+{
+	struct net_device *dev = skb->dev;
+	struct sock *sk;
+
+	if (dev)
+		return dev->nd_net.net;
+	/* On its way out, before routing gave it a device. */
+	sk = skb->sk;
+	return sk ? sk->__sk_common.skc_net.net : 0;
+}
+
+static __always_inline void look(struct cpu *cpu, struct sk_buff *skb)
 {
 	struct counters now = {};
-	struct net_device *dev;
+	struct net *net = net_of(skb);
 	struct table *t;
-	struct net *net;
-	struct cpu *cpu;
 	__u64 cookie;
 	int verdict;
 
-	if (!may_be_refused(reason))
-		return 0;
-
-	dev = skb->dev;
-	if (dev) {
-		net = dev->nd_net.net;
-	} else {
-		/* On its way out, before routing gave it a device. */
-		struct sock *sk = skb->sk;
-
-		if (!sk)
-			return 0;
-		net = sk->__sk_common.skc_net.net;
-	}
+	if (!net)
+		return;
 	cookie = net->net_cookie;
-	cpu = this_cpu();
-	if (!cpu)
-		return 0;
-
 	t = find(cpu, cookie);
 	if (!t || (__u64)net->ct.stat != t->stat - cpu->offset) {
 		t = enter_new(cpu, cookie, net);
 		if (!t)
-			return 0;
+			return;
 	}
 	read_counters(&now, t->stat);
 	if (now.drop == t->last.drop && now.insert_failed == t->last.insert_failed)
-		return 0;
+		return;
 	verdict = account(cpu, t, &now, skb->_nfct > 7);
-	if (verdict < 0)
-		return 0;
-	if (sample_due(cpu, t, verdict & 0xff))
+	if (verdict >= 0 && sample_due(cpu, t, verdict & 0xff))
 		emit(cpu, t, cookie, skb, verdict & 0xff, verdict >> 8);
+}
+
+/*
+ * Every dropped packet comes here; few go past the first line.
+ *
+ * A packet may be dropped in an interrupt while we look at another. Then the
+ * kernel does not run us (6.1 and later), or we return at once; what that
+ * packet moved, the next look or settle() finds.
+ */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason)
+{
+	struct cpu *cpu;
+
+	if (!may_be_refused(reason))
+		return 0;
+	cpu = this_cpu();
+	if (!cpu)
+		return 0;
+	if (cpu->busy) {
+		cpu->skipped++;
+		return 0;
+	}
+	cpu->busy = 1;
+	barrier();
+	look(cpu, skb);
+	barrier();
+	cpu->busy = 0;
+	return 0;
+}
+
+/*
+ * Not attached: user space runs it on a CPU for the namespace args[0], where
+ * refusals are missing that no look has found and looks were skipped.
+ */
+SEC("raw_tp")
+int settle(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 cookie = ctx->args[0];
+	__u32 slot, *known = bpf_map_lookup_elem(&slots, &cookie);
+	struct cpu *cpu = this_cpu();
+	struct counters now = {};
+	struct table *t;
+
+	if (!known || !cpu || cpu->busy)
+		return 0;
+	slot = *known;
+	t = bpf_map_lookup_elem(&tables, &slot);
+	if (!t || !t->stat)
+		return 0;
+	cpu->busy = 1;
+	barrier();
+	read_counters(&now, t->stat);
+	account(cpu, t, &now, 0);
+	barrier();
+	cpu->busy = 0;
 	return 0;
 }

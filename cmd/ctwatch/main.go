@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -29,6 +30,7 @@ func main() {
 	// A reader that goes away is a write error like any other, not a signal that kills.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal kills, should the end be held up
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -60,10 +62,17 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: []string{"CTWATCH_LOG_LEVEL"}, Usage: "debug, info, warn or error"},
 			&cli.StringFlag{Name: "log-format", Value: "text", EnvVars: []string{"CTWATCH_LOG_FORMAT"}, Usage: "text or json"},
+			&cli.StringFlag{Name: "config", EnvVars: []string{"CTWATCH_CONFIG"}, Hidden: true},
 			&cli.StringFlag{Name: "root", EnvVars: []string{"CTWATCH_ROOT"}, Usage: "read `DIR`/proc and DIR/sys instead of /proc and /sys"},
 		},
-		Commands:       []*cli.Command{runCommand(), statusCommand(), versionCommand()},
-		OnUsageError:   onUsageError,
+		Commands:     []*cli.Command{runCommand(), statusCommand(), versionCommand()},
+		OnUsageError: onUsageError,
+		Before: func(c *cli.Context) error {
+			if file := c.String("config"); file != "" {
+				return notBuilt("config", file)
+			}
+			return nil
+		},
 		ExitErrHandler: func(*cli.Context, error) {}, // run prints errors, once
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -103,7 +112,7 @@ func explain(err error) (code int, hint string) {
 		return exitImpossible, fmt.Sprintf("%s works on this machine: --probe %s, or leave the choice to --probe auto",
 			unavailable.Works, unavailable.Works)
 	case errors.As(err, &running):
-		return exitRunning, "only one instance can run; `ctwatch status` looks without disturbing it"
+		return exitRunning, "only one instance can run; `ctwatch status` can look beside it"
 	}
 	return exitFailed, ""
 }
@@ -138,6 +147,10 @@ func checkRoot(c *cli.Context) (string, error) {
 	root := c.String("root")
 	if root == "" {
 		return "", nil
+	}
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return "", err
 	}
 	if info, err := os.Stat(root + "/proc"); err != nil || !info.IsDir() {
 		return "", usageErrorf("--root %s: there is no directory %s/proc", root, root)

@@ -19,17 +19,16 @@ import (
 )
 
 func runCommand() *cli.Command {
-	env := func(name string) []string { return []string{"CTWATCH_" + name} }
 	return &cli.Command{
 		Name:         "run",
 		Usage:        "count refused packets until interrupted",
 		OnUsageError: onUsageError,
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{Name: "probe", Value: loader.Auto, EnvVars: env("PROBE"), Usage: strings.Join(loader.Names(), ", ")},
-			&cli.DurationFlag{Name: "interval", Value: time.Second, EnvVars: env("INTERVAL"), Usage: "time between samples"},
-			&cli.StringFlag{Name: "format", Value: "text", EnvVars: env("FORMAT"), Usage: strings.Join(runFormats, ", ")},
-			&cli.DurationFlag{Name: "duration", EnvVars: env("DURATION"), Usage: "end after this time; 0 runs until interrupted"},
-			&cli.StringFlag{Name: "samples", Value: "100/s", EnvVars: env("SAMPLES"), Usage: "refused packets to show, at most; 0 is none"},
+			&cli.StringFlag{Name: "probe", Value: loader.Auto, EnvVars: environment("probe"), Usage: strings.Join(loader.Names(), ", ")},
+			&cli.DurationFlag{Name: "interval", Value: time.Second, EnvVars: environment("interval"), Usage: "time between samples"},
+			&cli.StringFlag{Name: "format", Value: "text", EnvVars: environment("format"), Usage: strings.Join(runFormats, ", ")},
+			&cli.DurationFlag{Name: "duration", EnvVars: environment("duration"), Usage: "end after this time; 0 runs until interrupted"},
+			&cli.StringFlag{Name: "samples", Value: "100/s", EnvVars: environment("samples"), Usage: "refused packets to show, at most; 0 is none"},
 		}, unbuiltFlags()),
 		Action: func(c *cli.Context) error {
 			o, err := runOptions(c)
@@ -59,12 +58,26 @@ var unbuilt = map[string]string{
 	"remediate": "off", "raise-at": "", "max-limit": "", "memory-fraction": "",
 }
 
+var unbuiltSwitches = []string{"persist", "insecure"}
+
 func unbuiltFlags() []cli.Flag {
 	var flags []cli.Flag
 	for name, nothing := range unbuilt {
-		flags = append(flags, &cli.StringFlag{Name: name, Value: nothing, Hidden: true})
+		flags = append(flags, &cli.StringFlag{Name: name, Value: nothing, EnvVars: environment(name), Hidden: true})
 	}
-	return append(flags, &cli.BoolFlag{Name: "persist", Hidden: true}, &cli.BoolFlag{Name: "insecure", Hidden: true})
+	for _, name := range unbuiltSwitches {
+		flags = append(flags, &cli.BoolFlag{Name: name, EnvVars: environment(name), Hidden: true})
+	}
+	return flags
+}
+
+// environment is the variable that stands in for a flag.
+func environment(flag string) []string {
+	return []string{"CTWATCH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))}
+}
+
+func notBuilt(flag, value string) error {
+	return impossibleError{"--" + flag + " " + value + ": this version does not have it yet", "leave it out, or give it its empty value"}
 }
 
 func runOptions(c *cli.Context) (watch.Options, error) {
@@ -95,12 +108,12 @@ func runOptions(c *cli.Context) (watch.Options, error) {
 	}
 	for name, nothing := range unbuilt {
 		if v := c.String(name); v != nothing && v != "" {
-			return o, impossibleError{"--" + name + " " + v + ": this version does not have it yet", "leave it out, or give it its empty value"}
+			return o, notBuilt(name, v)
 		}
 	}
-	for _, name := range []string{"persist", "insecure"} {
+	for _, name := range unbuiltSwitches {
 		if c.Bool(name) {
-			return o, impossibleError{"--" + name + ": this version does not have it yet", "leave it out"}
+			return o, notBuilt(name, "true")
 		}
 	}
 	return o, nil

@@ -162,7 +162,7 @@ func (p *textPrinter) calm(r *record.Sample) error {
 	return nil
 }
 
-// byCause lists what was added since before, largest words last: " (table_full 3, clash 1)".
+// byCause lists what was added since before: " (table_full 3, clash 1)".
 func byCause(now, before conntrack.Drops) string {
 	var parts []string
 	for i := range now {

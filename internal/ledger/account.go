@@ -27,6 +27,7 @@ type Account struct {
 	looked   bool // at the table since drops were last split
 	full     bool // one of those looks found the table full
 	residue  uint64
+	settled  uint64            // Unattributed of times before a Restart
 	moved    bool              // the kernel refused something between the last two looks
 	seen     conntrack.Refusal // what Program was told last
 }
@@ -75,12 +76,15 @@ func (a *Account) Program(refused conntrack.Refusal, counted []conntrack.Counter
 	a.Unattributed = a.reconcile(counted, notReady)
 }
 
-// Missing reports whether the last look showed refusals that the program had not counted. If they are still missing at
-// the next look, they are Unattributed.
-func (a *Account) Missing() bool { return a.residue > 0 }
+// Missing is how many refusals the last look showed that the program had not counted. What is still missing at the next
+// look is Unattributed.
+func (a *Account) Missing() uint64 { return a.residue }
+
+// Behind reports whether the program has counted something that the account does not know yet.
+func (a *Account) Behind(refused conntrack.Refusal) bool { return a.seen != refused }
 
 // Open reports whether Program has something to compare: the kernel refused something since, or something was missing.
-func (a *Account) Open() bool { return a.moved || a.residue > 0 || a.Unattributed > 0 }
+func (a *Account) Open() bool { return a.moved || a.residue > 0 || a.Unattributed > a.settled }
 
 // Restart tells the account that the kernel's counters and the program's count begin at zero, as they do when the module
 // was loaded again. What was counted stays.
@@ -88,6 +92,7 @@ func (a *Account) Restart() {
 	a.meter.Restart()
 	a.seen = conntrack.Refusal{}
 	a.begin, a.snapshot, a.residue = nil, nil, 0
+	a.settled = a.Unattributed
 }
 
 // NoProgram is for a namespace that the program has no table of, for want of room: all that the kernel refused there
@@ -137,5 +142,5 @@ func (a *Account) reconcile(counted []conntrack.Counters, notReady []bool) uint6
 	before := a.residue
 	a.moved = false
 	a.residue = conntrack.Refused(missing, a.known).Total()
-	return min(before, a.residue)
+	return a.settled + min(before, a.residue)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -57,6 +58,9 @@ func checkKprobe() error {
 	if lockdown() == "confidentiality" {
 		return errors.New("lockdown=confidentiality refuses kprobes")
 	}
+	if err := checkCapabilities([]capability{capBPF, capPerfmon}); err != nil {
+		return err
+	}
 	return errNotBuilt
 }
 
@@ -68,19 +72,28 @@ func checkBTF() error {
 	return nil
 }
 
-// checkReason reports whether the kernel says why it frees a packet, and knows netfilter as a reason: 5.17, EL 8.10 and
-// 9.2.
-func checkReason(kernel *btf.Spec) error {
+// checkKernel reports whether the kernel has what the core is built on: it says why it frees a packet, knows netfilter as
+// a reason (5.18, EL 9.2), and numbers its network namespaces.
+func checkKernel(kernel *btf.Spec) error {
 	var reason *btf.Enum
 	if err := kernel.TypeByName("skb_drop_reason", &reason); err != nil {
-		return errors.New("the kernel gives no reason when it frees a packet (needs 5.17, EL 8.10 or EL 9.2)")
+		return errors.New("the kernel gives no reason when it frees a packet (needs 5.18 or EL 9.2)")
 	}
-	for _, v := range reason.Values {
-		if v.Name == "SKB_DROP_REASON_NETFILTER_DROP" {
-			return nil
+	if !slices.ContainsFunc(reason.Values, func(v btf.EnumValue) bool { return v.Name == "SKB_DROP_REASON_NETFILTER_DROP" }) {
+		return errors.New("the kernel does not name netfilter as a reason for freeing a packet (needs 5.18 or EL 9.2)")
+	}
+	var net *btf.Struct
+	if err := kernel.TypeByName("net", &net); err != nil {
+		return fmt.Errorf("find struct net in the kernel's BTF: %w", err)
+	}
+	for _, m := range net.Members {
+		if m.Name == "net_cookie" {
+			if _, number := btf.UnderlyingType(m.Type).(*btf.Int); number {
+				return nil
+			}
 		}
 	}
-	return errors.New("the kernel does not name netfilter as a reason for freeing a packet (needs 5.18, EL 8.10 or EL 9.2)")
+	return errors.New("the kernel does not number its network namespaces (net_cookie as a number; needs 5.12 or EL 9.0)")
 }
 
 // A capability is a bit of CapEff, include/uapi/linux/capability.h.

@@ -43,7 +43,7 @@ func openCore(o Options) (_ *core, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kernel's BTF: %w", err)
 	}
-	if err := checkReason(kernel); err != nil {
+	if err := checkKernel(kernel); err != nil {
 		return nil, err
 	}
 	// Kernels before 5.11 charge maps to this limit; without CAP_SYS_RESOURCE we try as we are.

@@ -48,8 +48,8 @@ func TestABI(t *testing.T) {
 		got, want uintptr
 	}{
 		{"sample", unsafe.Sizeof(programSample{}), sampleSize},
-		{"table", unsafe.Sizeof(programTable{}), 80},
-		{"cpu", unsafe.Sizeof(programCpu{}), 80 + 16*16},
+		{"table", unsafe.Sizeof(programTable{}), 72},
+		{"cpu", unsafe.Sizeof(programCpu{}), 88 + 16*16},
 	} {
 		if c.got != c.want {
 			t.Errorf("struct %s has %d bytes, in C %d", c.name, c.got, c.want)

@@ -20,12 +20,13 @@ type programCpu struct {
 	Refusals     uint64
 	Entered      uint64
 	Unseen       uint64
+	Skipped      uint64
 	SamplesLost  uint64
 	Cursor       uint64
 	CursorCookie uint64
 	Jiffy        uint64
 	Ready        uint32
-	Pad          uint32
+	Busy         uint32
 	Recent       [16]struct {
 		_      structs.HostLayout
 		Cookie uint64
@@ -66,7 +67,6 @@ type programSample struct {
 type programTable struct {
 	_       structs.HostLayout
 	Stat    uint64
-	LastNs  uint64
 	Refused [5]uint64
 	Last    struct {
 		_            structs.HostLayout
@@ -89,6 +89,7 @@ const (
 	programMapSlots            = "slots"
 	programMapTables           = "tables"
 	programProgKfreeSkb        = "kfree_skb"
+	programProgSettle          = "settle"
 	programProgWalkNamespaces  = "walk_namespaces"
 	programVarCurrentWalk      = "current_walk"
 	programVarKinds            = "kinds"
@@ -139,6 +140,7 @@ type programSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programProgramSpecs struct {
 	KfreeSkb       *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	Settle         *ebpf.ProgramSpec `ebpf:"settle"`
 	WalkNamespaces *ebpf.ProgramSpec `ebpf:"walk_namespaces"`
 }
 
@@ -215,12 +217,14 @@ type programVariables struct {
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programPrograms struct {
 	KfreeSkb       *ebpf.Program `ebpf:"kfree_skb"`
+	Settle         *ebpf.Program `ebpf:"settle"`
 	WalkNamespaces *ebpf.Program `ebpf:"walk_namespaces"`
 }
 
 func (p *programPrograms) Close() error {
 	return _ProgramClose(
 		p.KfreeSkb,
+		p.Settle,
 		p.WalkNamespaces,
 	)
 }

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -37,6 +38,34 @@ func (p *Probe) Runs() (n uint64, took time.Duration, err error) {
 		return 0, 0, fmt.Errorf("read program runs: %w", err)
 	}
 	return stats.RunCount, stats.Runtime, nil
+}
+
+// SkippedLooks is how often the program was not run, or did not look, because it was at work on that CPU already: in an
+// interrupt. What it did not see then it finds at the next refusal, or Settle does.
+func (p *Probe) SkippedLooks() (uint64, error) {
+	t, err := p.Tally()
+	if err != nil || p.core == nil {
+		return 0, err
+	}
+	stats, err := p.core.objs.KfreeSkb.Stats()
+	if err != nil {
+		return 0, fmt.Errorf("read program statistics: %w", err)
+	}
+	return t.Skipped + stats.RecursionMisses, nil
+}
+
+// Settle counts, by the kernel's counters, what was refused in a namespace and no run of the program has found.
+func (p *Probe) Settle(cookie uint64) error {
+	if p.core == nil {
+		return nil
+	}
+	for cpu := range ebpf.MustPossibleCPU() {
+		_, err := p.core.objs.Settle.Run(&ebpf.RunOptions{Context: [1]uint64{cookie}, CPU: uint32(cpu), Flags: testRunOnCPU})
+		if err != nil && !errors.Is(err, unix.ENXIO) { // ENXIO: offline
+			return fmt.Errorf("settle: %w", err)
+		}
+	}
+	return nil
 }
 
 // Reattach attaches the program anew. What was counted stays.

@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -19,7 +20,6 @@ type Table struct {
 	Cookie  uint64
 	Inode   uint64
 	Gone    bool              // off the kernel's list at the last Walk
-	Last    time.Duration     // boot time of the latest refusal, to about 10 ms; 0 if none
 	Refused conntrack.Refusal // since counting began; Drops holds Clash, ChainTooLong, InsertRace and Other
 	// Counted holds, by CPU, the kernel counters as far as Refused accounts for them: drop, insert_failed and
 	// chaintoolong. What a CPU's counters show beyond was not seen by the program.
@@ -31,6 +31,7 @@ type Tally struct {
 	Refusals    uint64 // packets counted, all namespaces
 	Entered     uint64 // namespaces that the program got to know
 	Unseen      uint64 // events of namespaces that found no room
+	Skipped     uint64 // looks not taken because the program was at work on that CPU already
 	SamplesLost uint64 // samples that found no room in the ring
 	NotReady    []bool // by CPU: it was offline when counting began and is not counted yet
 }
@@ -57,6 +58,7 @@ func (p *Probe) Tally() (Tally, error) {
 		t.Refusals += c.Refusals
 		t.Entered += c.Entered
 		t.Unseen += c.Unseen
+		t.Skipped += c.Skipped
 		t.SamplesLost += c.SamplesLost
 		t.NotReady = append(t.NotReady, c.Ready == 0)
 	}
@@ -86,7 +88,7 @@ func (c *core) tables(now time.Time) ([]Table, error) {
 			return nil, fmt.Errorf("read map tables: %w", err)
 		}
 		t := tableOf(cookie, c.scratch)
-		t.Gone = c.scratch[c.walkCPU].Stat != 0 && c.scratch[c.walkCPU].Walk != walk
+		t.Gone = !slices.ContainsFunc(c.scratch, func(t programTable) bool { return t.Walk == walk })
 		tables = append(tables, t)
 		if !t.Gone {
 			delete(c.gone, cookie)
@@ -138,7 +140,6 @@ func tableOf(cookie uint64, cpus []programTable) Table {
 	for i := range cpus {
 		c := &cpus[i]
 		t.Inode = max(t.Inode, uint64(c.Inum))
-		t.Last = max(t.Last, time.Duration(c.LastNs))
 		t.Refused.DropAlone += c.Refused[programKindKIND_DROP_ALONE]
 		t.Refused.Drops[conntrack.Clash] += c.Refused[programKindKIND_CLASH]
 		t.Refused.Drops[conntrack.ChainTooLong] += c.Refused[programKindKIND_CHAIN_TOO_LONG]

@@ -4,7 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/loader"
@@ -128,4 +133,54 @@ func openFiles(t *testing.T) int {
 	files, err := os.ReadDir("/proc/self/fd")
 	must(t, err)
 	return len(files)
+}
+
+// TestProcessesComeAndGo: a namespace that only processes keep alive goes on being the same when the one by which it was
+// entered ends.
+func TestProcessesComeAndGo(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		b := newBench(t)
+		b.full(t)
+		first := b.holder(t)
+		second := b.holder(t)
+		// Without its file, the namespace has its processes alone; the lab enters it by a descriptor.
+		file, err := os.Open(b.server.Path)
+		must(t, err)
+		defer file.Close()
+		must(t, unix.Unmount(b.server.Path, unix.MNT_DETACH))
+		b.server.Path = fmt.Sprintf("/proc/self/fd/%d", file.Fd())
+		_, err = b.A.Inject(t.Context(), lab.Traffic{Packets: 500}) // history
+		must(t, err)
+		s := watching(t, watch.Options{Probe: probe, Samples: 100, Interval: 20 * time.Millisecond})
+		for _, end := range []func(){first, func() {}} {
+			end()
+			_, err := b.A.Inject(t.Context(), lab.Traffic{Packets: 100})
+			must(t, err)
+			seen := 0
+			s.await("a few samples", func(r record.Record) bool {
+				if _, ok := r.(*record.Sample); ok {
+					seen++
+				}
+				return seen == 20
+			})
+		}
+		stop := s.stop()
+		second()
+		if want := only(conntrack.TableFull, 200); stop.Totals != want {
+			t.Errorf("totals %v; want %v", stop.Totals, want)
+		}
+	})
+}
+
+// holder starts a process in the server's namespace, and returns what ends it.
+func (b *bench) holder(t *testing.T) (end func()) {
+	t.Helper()
+	cmd := exec.Command("sleep", "300")
+	must(t, b.server.Do(cmd.Start))
+	end = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	t.Cleanup(end)
+	return end
 }

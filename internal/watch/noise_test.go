@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/loader"
@@ -161,6 +162,72 @@ func (s *session) awaitCount(ns *lab.Namespace, count uint64) {
 		}
 		for _, n := range sample.NetNS {
 			if n.Cookie == ns.Cookie && n.Count != nil && *n.Count == count {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// TestTableFullWithoutSamples: a table that fills and refuses within one interval is table_full also where no sample had
+// anybody look at it in time.
+func TestTableFullWithoutSamples(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		b := newBench(t)
+		must(t, b.SetLimit(lab.Max, 1000))
+		s := watching(t, watch.Options{Probe: probe, Interval: 300 * time.Millisecond})
+		s.awaitCount(b.server, 0)
+		must(t, b.server.FillUp(t.Context()))
+		sent, err := b.B.Send(t.Context(), lab.Traffic{Packets: 1000})
+		must(t, err)
+		s.awaitDrops(b.server, sent.Refused)
+		stop := s.stop()
+		if want := only(conntrack.TableFull, sent.Refused); stop.Totals != want {
+			t.Errorf("totals %v; want %v", stop.Totals, want)
+		}
+	})
+}
+
+// TestBothWaysAtOnce refuses local senders while packets come in on the same CPUs and are refused in interrupts: the
+// program is kept from looking at some, and misses none.
+func TestBothWaysAtOnce(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		packets := 1_000_000
+		if testing.Short() {
+			packets = 50_000
+		}
+		b := newBench(t)
+		b.full(t)
+		before := kernel(t, b.server)
+		s := watching(t, watch.Options{Probe: probe, Samples: 100})
+		var in, out lab.Sent
+		var errIn, errOut error
+		var all sync.WaitGroup
+		all.Go(func() { in, errIn = b.A.Inject(t.Context(), lab.Traffic{Packets: packets, CPUs: allCPUs(t)}) })
+		all.Go(func() { out, errOut = b.B.Send(t.Context(), lab.Traffic{Packets: packets, CPUs: allCPUs(t)}) })
+		all.Wait()
+		must(t, errors.Join(errIn, errOut))
+		stop := s.stop()
+		refused := uint64(kernel(t, b.server).Sub(before).Drop)
+		if out.Refused != uint64(packets) || refused < in.Packets+out.Packets {
+			t.Fatalf("refused %d on the way out, %d by the kernel's counter", out.Refused, refused)
+		}
+		if want := only(conntrack.TableFull, refused); stop.Totals != want || stop.Unattributed != 0 {
+			t.Errorf("totals %v, unattributed %d; want %v, 0", stop.Totals, stop.Unattributed, want)
+		}
+	})
+}
+
+// awaitDrops waits until so many drops of a namespace were told.
+func (s *session) awaitDrops(ns *lab.Namespace, drops uint64) {
+	s.t.Helper()
+	s.await("the drops of "+ns.Name, func(r record.Record) bool {
+		sample, ok := r.(*record.Sample)
+		if !ok {
+			return false
+		}
+		for _, n := range sample.NetNS {
+			if n.Cookie == ns.Cookie && n.Drops.Total() >= drops {
 				return true
 			}
 		}

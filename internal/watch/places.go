@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/ledger"
+	"github.com/ctwatch/ctwatch/internal/loader"
 	"github.com/ctwatch/ctwatch/internal/netns"
 	"github.com/ctwatch/ctwatch/internal/record"
 )
@@ -22,7 +23,7 @@ type place struct {
 	account  ledger.Account
 	snapshot conntrack.Snapshot
 	history  bool // older than the counting: the first look is where it begins
-	unseen   bool // not in the last scan
+	unseen   int  // scans running that did not find it
 	gone     bool // not on the kernel's list any more
 	slotted  bool // the program has a table of it
 
@@ -32,7 +33,7 @@ type place struct {
 }
 
 const (
-	walkEvery = 2 * time.Second
+	walkEvery = 3 * time.Second
 	activeFor = 10 * time.Second // a place where something moved is read each tick for that long
 )
 
@@ -45,7 +46,7 @@ type rhythm struct {
 // rhythm depends on whether there is a program, which tells of new namespaces and of refused packets by itself.
 func (w *watcher) rhythm() rhythm {
 	if w.probe.Counts() {
-		return rhythm{scan: 30 * time.Second, turn: 60}
+		return rhythm{scan: 30 * time.Second, turn: 120}
 	}
 	return rhythm{scan: 5 * time.Second, turn: 10}
 }
@@ -59,8 +60,14 @@ func (w *watcher) discover() error {
 		if err := w.probe.Walk(); err != nil {
 			return err
 		}
-		if err := w.readTables(false); err != nil {
+		entered, err := w.moved()
+		if err != nil {
 			return err
+		}
+		if entered {
+			if err := w.meet(false); err != nil {
+				return err
+			}
 		}
 	}
 	if !w.finder.Changed() && at.Sub(w.scanned) < w.rhythm().scan {
@@ -69,28 +76,49 @@ func (w *watcher) discover() error {
 	if err := w.scan(false); err != nil {
 		return err
 	}
-	return w.readTables(true) // who is gone
+	return w.meet(false) // who is gone
 }
 
-// scan finds namespaces by their files and processes. history: those found are older than the counting.
+// scan finds namespaces by their files and processes. history: those found are older than the counting. If that fails,
+// counting goes on: the program does not need names.
 func (w *watcher) scan(history bool) error {
 	w.scanned = time.Now()
 	look, err := w.finder.Scan()
 	if err != nil {
-		return err
+		if !w.lame {
+			w.lame = true
+			w.out.Notice(fmt.Sprintf("network namespaces cannot be found: %v", err))
+		}
+		return nil
 	}
+	w.lame = false
 	for _, p := range w.places {
-		p.unseen = true
+		p.unseen++
 	}
 	for _, ns := range look.Namespaces {
-		p := w.place(key{ns.Cookie, ns.Inode}, history)
-		p.ns, p.unseen = ns, false
+		p := w.place(w.keyOf(ns), history)
+		cookie := p.ns.Cookie
+		p.ns, p.unseen = ns, 0
+		p.ns.Cookie = max(ns.Cookie, cookie)
 	}
 	if look.Denied > 0 && !w.denied && !w.probe.Counts() {
 		w.denied = true
 		w.out.Notice(Denied(look.Denied))
 	}
 	return nil
+}
+
+// keyOf is the identity of a namespace that was found. Where we may not enter it, its cookie is unknown; the program
+// knows it.
+func (w *watcher) keyOf(ns netns.Namespace) key {
+	if ns.Cookie == 0 {
+		for k, p := range w.places {
+			if k.inode == ns.Inode && p.slotted && !p.gone {
+				return k
+			}
+		}
+	}
+	return key{ns.Cookie, ns.Inode}
 }
 
 // Denied says that the namespaces of some processes cannot be seen.
@@ -102,36 +130,57 @@ func Denied(processes int) string {
 func (w *watcher) place(k key, history bool) *place {
 	p := w.places[k]
 	if p == nil {
-		p = &place{ns: netns.Namespace{Inode: k.inode, Cookie: k.cookie}, history: history, unseen: true}
+		p = &place{ns: netns.Namespace{Inode: k.inode, Cookie: k.cookie}, history: history, unseen: 1}
 		w.places[k] = p
 	}
 	return p
 }
 
-// tables takes what the program counted. history: the namespaces it knows are older than the counting.
-func (w *watcher) tables(history bool) error {
+// meet learns which namespaces the program knows, and where something happened. history: they are older than the
+// counting.
+func (w *watcher) meet(history bool) error {
 	tables, err := w.probe.Tables(time.Now())
 	if err != nil {
 		return err
 	}
+	w.meetTables(tables, history)
+	return nil
+}
+
+func (w *watcher) meetTables(tables []loader.Table, history bool) {
 	for _, p := range w.places {
 		p.slotted = false
 	}
-	for _, t := range tables {
+	for i := range tables {
+		t := &tables[i]
 		k := key{t.Cookie, t.Inode}
 		if w.places[k] == nil && !history {
 			w.scanned = time.Time{} // someone new: look for its name
 		}
 		p := w.place(k, history)
 		p.slotted, p.gone = true, t.Gone
-		before := p.account.Drops
-		p.account.Program(t.Refused, t.Counted, w.tally.NotReady)
-		if p.account.Drops != before {
+		if p.account.Behind(t.Refused) {
 			p.active = time.Now()
 		}
 	}
+}
+
+// book enters what the program counted into the accounts. It comes after a look at each table where something happened,
+// which tells why.
+func (w *watcher) book() error {
+	tables, err := w.probe.Tables(time.Now())
+	if err != nil {
+		return err
+	}
+	w.unbooked = false
+	w.meetTables(tables, false)
+	for i := range tables {
+		t := &tables[i]
+		p := w.places[key{t.Cookie, t.Inode}]
+		p.account.Program(t.Refused, t.Counted, w.tally.NotReady)
+	}
 	for _, p := range w.places {
-		if !p.slotted && !p.unseen && w.probe.Counts() {
+		if !p.slotted && p.unseen == 0 && w.probe.Counts() {
 			p.account.NoProgram()
 		}
 	}
@@ -146,7 +195,7 @@ func (w *watcher) due(p *place) bool {
 
 // read looks at the place's table, if it can be entered.
 func (w *watcher) read(p *place) {
-	if p.ns.Path == "" || p.gone || p.unseen {
+	if p.ns.Path == "" || p.gone || p.unseen > 0 {
 		return
 	}
 	p.readAt = time.Now()
@@ -155,7 +204,7 @@ func (w *watcher) read(p *place) {
 	switch {
 	case err == nil && (s.Cookie == 0 || p.ns.Cookie == 0 || s.Cookie == p.ns.Cookie):
 	case err == nil, errors.Is(err, netns.ErrGone):
-		p.unseen = true // gone, or another has its inode: the next scan tells
+		p.ns.Path = "" // gone, or the process by which we entered is: the next scan tells
 		w.scanned = time.Time{}
 		return
 	default:
@@ -188,8 +237,8 @@ func (w *watcher) denyOnce(p *place, err error) {
 }
 
 // finished reports whether the place is no more. The program keeps a table for some time after: until then a last
-// packet may still be refused there.
-func (p *place) finished() bool { return p.unseen && !p.slotted }
+// packet may still be refused there. One scan may miss a namespace whose only process is just being replaced.
+func (p *place) finished() bool { return p.unseen > 1 && !p.slotted }
 
 // totals are drops and evictions of all namespaces together.
 type totals struct {

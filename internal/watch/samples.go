@@ -59,9 +59,6 @@ func (w *watcher) lostSamples() uint64 { return w.tally.SamplesLost + w.unsent.L
 
 // sample tells of one refused packet.
 func (w *watcher) sample(s loader.Sample) error {
-	if !w.budget.take(time.Now()) {
-		return nil // more than was asked for
-	}
 	p := w.places[key{s.Cookie, s.Inode}]
 	if p == nil || p.ns.Path == "" {
 		if time.Since(w.scanned) > 100*time.Millisecond {
@@ -72,11 +69,15 @@ func (w *watcher) sample(s loader.Sample) error {
 		p = w.place(key{s.Cookie, s.Inode}, false)
 	}
 	p.active = time.Now()
+	// Also for a packet that is not told of: the look is evidence for all that were refused around now.
+	if s.Alone && time.Since(p.readAt) > freshFor {
+		w.read(p)
+	}
+	if !w.budget.take(time.Now()) {
+		return nil // more than was asked for
+	}
 	cause, inferred := s.Cause, s.Inferred
 	if s.Alone {
-		if time.Since(p.readAt) > freshFor {
-			w.read(p)
-		}
 		cause, inferred = p.account.AloneCause(), true
 	}
 	return w.record(&record.Drop{
@@ -141,14 +142,21 @@ func (w *watcher) look() error {
 	}
 	switch w.sight.Look(w.totals().unattributed, w.tally.Refusals, runs) {
 	case ledger.Clear:
+		w.clear = w.last.wall
 		return w.probe.CountRuns(false)
 	case ledger.Unsure:
-		return w.probe.CountRuns(true)
+		if err := w.probe.CountRuns(true); err != nil && !w.unsure {
+			w.unsure = true
+			w.out.Notice(fmt.Sprintf("it cannot be told whether the program is blind: %v", err))
+		}
+		return nil
 	}
-	from := w.last.wall
+	if w.unsure {
+		return nil // nobody counted the runs
+	}
 	w.out.Notice("the program is attached but does not run: attaching it anew")
 	if err := w.probe.Reattach(); err != nil {
 		return fmt.Errorf("attach anew: %w", err)
 	}
-	return w.record(&record.Gap{Why: "blind", From: from, To: time.Now().UTC()})
+	return w.record(&record.Gap{Why: "blind", From: w.clear.UTC(), To: time.Now().UTC()})
 }

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,13 +12,13 @@ import (
 
 // tell writes the sample record, with the places that changed since they were last listed.
 func (w *watcher) tell() error {
+	since := w.toldAt
 	w.toldAt = time.Now()
-	limits, err := conntrack.ReadLimits(w.o.Root)
-	if err == nil {
-		w.limits = limits // gone in this moment: the next tick waits for it
+	if err := w.readLimits(); err != nil {
+		return err
 	}
 	s := &record.Sample{
-		Interval: w.o.Interval.Nanoseconds(), Buckets: w.limits.Buckets,
+		Interval: w.toldAt.Sub(since).Nanoseconds(), Buckets: w.limits.Buckets,
 		Lost: w.lostSamples(), Unattributed: w.totals().unattributed, NetNS: []record.NetNS{},
 	}
 	for _, p := range w.all() {
@@ -32,6 +33,19 @@ func (w *watcher) tell() error {
 		}
 	}
 	return w.record(s)
+}
+
+// readLimits reads the limits, unless conntrack is being unloaded at this moment: then the next tick waits for it.
+func (w *watcher) readLimits() error {
+	limits, err := conntrack.ReadLimits(w.o.Root)
+	switch {
+	case errors.Is(err, conntrack.ErrNotLoaded):
+		return nil
+	case err != nil:
+		return err
+	}
+	w.limits = limits
+	return nil
 }
 
 func (p *place) record() record.NetNS {

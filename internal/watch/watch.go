@@ -85,11 +85,15 @@ type watcher struct {
 	drained chan struct{} // closed when the goroutine that feeds samples has ended
 	unsent  atomic.Uint64 // samples that found no room in samples
 
-	places map[key]*place
-	past   totals // of namespaces that are no more
-	tally  loader.Tally
-	sight  ledger.Sight
-	limits conntrack.Limits
+	places   map[key]*place
+	past     totals // of namespaces that are no more
+	tally    loader.Tally
+	unbooked bool // the tally moved since the last book
+	sight    ledger.Sight
+	limits   conntrack.Limits
+
+	crowded bool   // said that there is no room for all namespaces
+	settled uint64 // of what the program skipped, how many were found
 
 	ticks    int
 	begun    time.Time
@@ -98,9 +102,12 @@ type watcher struct {
 	toldAt   time.Time
 	seq      uint64
 	last     moment
+	clear    time.Time // when the program last was not blind
 	unloaded moment
 	budget   budget
 	denied   bool // said that some namespaces cannot be seen
+	unsure   bool // said that it cannot be told whether the program is blind
+	lame     bool // said that namespaces cannot be found
 }
 
 func newWatcher(o Options, out Output) (*watcher, error) {
@@ -117,6 +124,7 @@ func newWatcher(o Options, out Output) (*watcher, error) {
 		samples: make(chan loader.Sample, 256),
 		places:  map[key]*place{},
 		begun:   time.Now(),
+		toldAt:  time.Now(),
 		last:    now(),
 		budget:  budget{perSecond: o.Samples},
 	}, nil
@@ -142,10 +150,10 @@ func (w *watcher) open() error {
 	w.probe = probe
 	w.feed()
 	first := w.ticks == 0
-	if err := w.readTally(); err != nil {
+	if _, err := w.moved(); err != nil {
 		return err
 	}
-	if err := w.tables(first); err != nil {
+	if err := w.meet(first); err != nil {
 		return err
 	}
 	if err := w.scan(first); err != nil {
@@ -154,9 +162,10 @@ func (w *watcher) open() error {
 	for _, p := range w.places {
 		w.read(p)
 	}
-	if w.limits, err = conntrack.ReadLimits(w.o.Root); err != nil {
+	if err := w.readLimits(); err != nil {
 		return err
 	}
+	w.clear = now().wall
 	return w.start(*probe)
 }
 
@@ -207,9 +216,9 @@ func (w *watcher) absent() error {
 	if w.probe != nil {
 		w.out.Notice("conntrack was unloaded: waiting for it to come back")
 		w.unloaded = now()
-		err := errors.Join(w.flush(), w.probe.Close())
+		err := errors.Join(w.book(), w.flush(), w.probe.Close())
 		w.unsent.Add(w.tally.SamplesLost)
-		w.tally = loader.Tally{}
+		w.tally, w.settled = loader.Tally{}, 0
 		w.probe = nil
 		return err
 	}
@@ -232,8 +241,13 @@ func (w *watcher) count(due func(*place) bool) error {
 	if err := w.discover(); err != nil {
 		return err
 	}
-	if err := w.readTables(false); err != nil { // who is active
+	if _, err := w.moved(); err != nil {
 		return err
+	}
+	if w.unbooked {
+		if err := w.meet(false); err != nil { // who is active
+			return err
+		}
 	}
 	open := false
 	for _, p := range w.places {
@@ -243,24 +257,57 @@ func (w *watcher) count(due func(*place) bool) error {
 		open = open || p.account.Open()
 	}
 	// After the kernel's counters: what the program then lacks, it did not see.
-	return w.readTables(open)
-}
-
-// readTables takes what the program counted, if it did or got to know a namespace since the last time, or if always.
-func (w *watcher) readTables(always bool) error {
-	before := w.tally
-	if err := w.readTally(); err != nil {
+	if _, err := w.moved(); err != nil {
 		return err
 	}
-	if !always && w.tally.Refusals == before.Refusals && w.tally.Entered == before.Entered {
+	if !w.unbooked && !open {
 		return nil
 	}
-	return w.tables(false)
+	if err := w.book(); err != nil {
+		return err
+	}
+	return w.settle()
 }
 
-func (w *watcher) readTally() (err error) {
-	w.tally, err = w.probe.Tally()
-	return err
+// moved reports whether the program counted something, or got to know a namespace, since it was last asked.
+func (w *watcher) moved() (bool, error) {
+	before := w.tally
+	var err error
+	if w.tally, err = w.probe.Tally(); err != nil {
+		return false, err
+	}
+	if w.tally.Unseen > before.Unseen && !w.crowded {
+		w.crowded = true
+		w.out.Notice("there are more network namespaces than the program has room for: what is refused in the others is unattributed")
+	}
+	moved := w.tally.Refusals != before.Refusals || w.tally.Entered != before.Entered
+	w.unbooked = w.unbooked || moved
+	return moved, nil
+}
+
+// settle has the program find what it was kept from seeing. It was kept from it so many times, and no more than that was
+// missed; what is missing beyond came another way, and stays unattributed.
+func (w *watcher) settle() error {
+	var missing uint64
+	for _, p := range w.places {
+		missing += p.account.Missing()
+	}
+	if missing == 0 {
+		return nil
+	}
+	skipped, err := w.probe.SkippedLooks()
+	if err != nil || missing > skipped-w.settled {
+		return err
+	}
+	w.settled += missing
+	for _, p := range w.places {
+		if p.account.Missing() > 0 {
+			if err := w.probe.Settle(p.ns.Cookie); err != nil {
+				return err
+			}
+		}
+	}
+	return w.book()
 }
 
 // finish writes what is still to be said, and says that it is all.
@@ -275,10 +322,9 @@ func (w *watcher) finish() error {
 			if err := w.count(all); err != nil {
 				return err
 			}
-			if !slices.ContainsFunc(w.all(), func(p *place) bool { return p.account.Missing() }) {
+			if !slices.ContainsFunc(w.all(), func(p *place) bool { return p.account.Missing() > 0 }) {
 				break
 			}
-			// Missing at two looks running is what stays.
 		}
 		if err := w.tell(); err != nil {
 			return err
