@@ -23,6 +23,7 @@ enum kind *kinds __attribute__((unused));
 struct sample *sampled __attribute__((unused));
 
 /* Set before loading. */
+const volatile __u8 unloadable = 1;		    /* conntrack is a module: counters may move to another address */
 const volatile __u64 sample_interval_ns = 10000000; /* 0: no samples */
 
 /* This process's own namespace: where walks of all namespaces begin. */
@@ -85,6 +86,29 @@ static __always_inline struct cpu *this_cpu(void)
 }
 
 /*
+ * One at a time writes on a CPU. A packet may be dropped in an interrupt while
+ * we are at work on another: then what it moved is found by the next look, or
+ * by settle(). (From 6.1 on the kernel does not even run us then, and counts
+ * that as a recursion miss.)
+ */
+static __always_inline int begin_work(struct cpu *cpu)
+{
+	if (cpu->busy) {
+		cpu->skipped++;
+		return 0;
+	}
+	cpu->busy = 1;
+	barrier();
+	return 1;
+}
+
+static __always_inline void end_work(struct cpu *cpu)
+{
+	barrier();
+	cpu->busy = 0;
+}
+
+/*
  * The address of this CPU's copy of a per-CPU variable is its address plus
  * the CPU's offset. The offset shows in any per-CPU map: what a lookup gives,
  * minus what the map itself holds. (this_cpu_off would say it too, where
@@ -107,7 +131,7 @@ static __always_inline void learn_offset(struct cpu *cpu)
 static __always_inline void read_counters(struct counters *c, __u64 addr)
 {
 	const struct ip_conntrack_stat *stat = (void *)addr;
-	__u8 raw[64] __attribute__((aligned(8))) = {};
+	__u8 raw[64] __attribute__((aligned(8)));
 
 	if (bpf_ksym_exists(bpf_rdonly_cast)) {
 		stat = bpf_rdonly_cast(stat, bpf_core_type_id_kernel(struct ip_conntrack_stat));
@@ -117,6 +141,7 @@ static __always_inline void read_counters(struct counters *c, __u64 addr)
 		return;
 	}
 	/* One helper call, not one a field. */
+	__builtin_memset(raw, 0, sizeof(raw));
 	bpf_probe_read_kernel(raw, bpf_core_type_size(struct ip_conntrack_stat), stat);
 	c->drop = *(__u32 *)(raw + bpf_core_field_offset(stat->drop));
 	c->insert_failed = *(__u32 *)(raw + bpf_core_field_offset(stat->insert_failed));
@@ -125,10 +150,21 @@ static __always_inline void read_counters(struct counters *c, __u64 addr)
 				  : 0;
 }
 
-/*
- * The namespace's table on this CPU, 0 if it has none yet. Only for the hook,
- * which is never in two places at once on one CPU: recent is never half written.
- */
+/* Whether the counters show a refusal that t does not know yet. Most packets end here: the firewall dropped them. */
+static __always_inline int moved(const struct table *t)
+{
+	const struct ip_conntrack_stat *stat = (void *)t->stat;
+	struct counters now;
+
+	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+		stat = bpf_rdonly_cast(stat, bpf_core_type_id_kernel(struct ip_conntrack_stat));
+		return stat->drop != t->last.drop || stat->insert_failed != t->last.insert_failed;
+	}
+	read_counters(&now, t->stat);
+	return now.drop != t->last.drop || now.insert_failed != t->last.insert_failed;
+}
+
+/* The namespace's table on this CPU, 0 if it has none yet. Only for the hook. */
 static __always_inline struct table *find(struct cpu *cpu, __u64 cookie)
 {
 	struct recent *recent = &cpu->recent[cookie % RECENT];
@@ -142,8 +178,11 @@ static __always_inline struct table *find(struct cpu *cpu, __u64 cookie)
 	if (!known)
 		return 0;
 	slot = *known;
-	recent->cookie = cookie;
-	recent->slot = slot;
+	if (begin_work(cpu)) {
+		recent->cookie = cookie;
+		recent->slot = slot;
+		end_work(cpu);
+	}
 	return bpf_map_lookup_elem(&tables, &slot);
 }
 
@@ -496,63 +535,59 @@ static __always_inline struct net *net_of(struct sk_buff *skb)
 	return sk ? sk->__sk_common.skc_net.net : 0;
 }
 
-static __always_inline void look(struct cpu *cpu, struct sk_buff *skb)
+/* Counts what the counters moved, under the cause that they tell. */
+static __always_inline void count(struct cpu *cpu, struct table *t, __u64 cookie, struct sk_buff *skb)
 {
 	struct counters now = {};
-	struct net *net = net_of(skb);
-	struct table *t;
-	__u64 cookie;
 	int verdict;
 
-	if (!net)
-		return;
-	cookie = net->net_cookie;
-	t = find(cpu, cookie);
-	if (!t || (__u64)net->ct.stat != t->stat - cpu->offset) {
-		t = enter_new(cpu, cookie, net);
-		if (!t)
-			return;
-	}
 	read_counters(&now, t->stat);
-	if (now.drop == t->last.drop && now.insert_failed == t->last.insert_failed)
+	if (now.drop - t->last.drop == 1 && now.insert_failed == t->last.insert_failed && skb->_nfct <= 7) {
+		/* What account() would say, for the packets that come by the hundred thousand. */
+		t->last.drop = now.drop;
+		t->refused[KIND_DROP_ALONE]++;
+		cpu->refusals++;
+		if (sample_due(cpu, t, KIND_DROP_ALONE))
+			emit(cpu, t, cookie, skb, KIND_DROP_ALONE, 0);
 		return;
+	}
 	verdict = account(cpu, t, &now, skb->_nfct > 7);
 	if (verdict >= 0 && sample_due(cpu, t, verdict & 0xff))
 		emit(cpu, t, cookie, skb, verdict & 0xff, verdict >> 8);
 }
 
-/*
- * Every dropped packet comes here; few go past the first line.
- *
- * A packet may be dropped in an interrupt while we look at another. Then the
- * kernel does not run us (6.1 and later), or we return at once; what that
- * packet moved, the next look or settle() finds.
- */
+/* Every dropped packet comes here; few go past the first line, and few of those past moved(). */
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason)
 {
+	struct table *t;
+	struct net *net;
 	struct cpu *cpu;
+	__u64 cookie;
 
 	if (!may_be_refused(reason))
 		return 0;
+	net = net_of(skb);
 	cpu = this_cpu();
-	if (!cpu)
+	if (!net || !cpu)
 		return 0;
-	if (cpu->busy) {
-		cpu->skipped++;
-		return 0;
+	cookie = net->net_cookie;
+	t = find(cpu, cookie);
+	if (!t || !t->stat || (unloadable && (__u64)net->ct.stat != t->stat - cpu->offset)) {
+		t = enter_new(cpu, cookie, net);
+		if (!t)
+			return 0;
 	}
-	cpu->busy = 1;
-	barrier();
-	look(cpu, skb);
-	barrier();
-	cpu->busy = 0;
+	if (moved(t) && begin_work(cpu)) {
+		count(cpu, t, cookie, skb);
+		end_work(cpu);
+	}
 	return 0;
 }
 
 /*
  * Not attached: user space runs it on a CPU for the namespace args[0], where
- * refusals are missing that no look has found and looks were skipped.
+ * refusals are missing that no look has found, and looks were not taken.
  */
 SEC("raw_tp")
 int settle(struct bpf_raw_tracepoint_args *ctx)
@@ -563,17 +598,14 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 	struct counters now = {};
 	struct table *t;
 
-	if (!known || !cpu || cpu->busy)
+	if (!known || !cpu)
 		return 0;
 	slot = *known;
 	t = bpf_map_lookup_elem(&tables, &slot);
-	if (!t || !t->stat)
+	if (!t || !t->stat || !begin_work(cpu))
 		return 0;
-	cpu->busy = 1;
-	barrier();
 	read_counters(&now, t->stat);
 	account(cpu, t, &now, 0);
-	barrier();
-	cpu->busy = 0;
+	end_work(cpu);
 	return 0;
 }

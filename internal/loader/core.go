@@ -56,6 +56,9 @@ func openCore(o Options) (_ *core, err error) {
 	if err := spec.Variables[programVarSampleIntervalNs].Set(interval(o.Samples)); err != nil {
 		return nil, fmt.Errorf("set the sample interval: %w", err)
 	}
+	if err := spec.Variables[programVarUnloadable].Set(o.Module); err != nil {
+		return nil, fmt.Errorf("set unloadable: %w", err)
+	}
 	room := rooms(ebpf.MustPossibleCPU())
 	for _, m := range []string{programMapSlots, programMapTables, programMapFreeSlots} {
 		spec.Maps[m].MaxEntries = room

@@ -95,6 +95,7 @@ const (
 	programVarKinds            = "kinds"
 	programVarSampleIntervalNs = "sample_interval_ns"
 	programVarSampled          = "sampled"
+	programVarUnloadable       = "unloadable"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -163,6 +164,7 @@ type programVariableSpecs struct {
 	Kinds            *ebpf.VariableSpec `ebpf:"kinds"`
 	SampleIntervalNs *ebpf.VariableSpec `ebpf:"sample_interval_ns"`
 	Sampled          *ebpf.VariableSpec `ebpf:"sampled"`
+	Unloadable       *ebpf.VariableSpec `ebpf:"unloadable"`
 }
 
 // programObjects contains all objects after they have been loaded into the kernel.
@@ -210,6 +212,7 @@ type programVariables struct {
 	Kinds            *ebpf.Variable `ebpf:"kinds"`
 	SampleIntervalNs *ebpf.Variable `ebpf:"sample_interval_ns"`
 	Sampled          *ebpf.Variable `ebpf:"sampled"`
+	Unloadable       *ebpf.Variable `ebpf:"unloadable"`
 }
 
 // programPrograms contains all programs after they have been loaded into the kernel.

@@ -10,12 +10,17 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
+// limitsEvery is how often the machine's limits are read; a namespace's max is read with its table.
+const limitsEvery = 5 * time.Second
+
 // tell writes the sample record, with the places that changed since they were last listed.
 func (w *watcher) tell() error {
 	since := w.toldAt
 	w.toldAt = time.Now()
-	if err := w.readLimits(); err != nil {
-		return err
+	if w.toldAt.Sub(w.limitsAt) >= limitsEvery {
+		if err := w.readLimits(); err != nil {
+			return err
+		}
 	}
 	s := &record.Sample{
 		Interval: w.toldAt.Sub(since).Nanoseconds(), Buckets: w.limits.Buckets,
@@ -37,6 +42,7 @@ func (w *watcher) tell() error {
 
 // readLimits reads the limits, unless conntrack is being unloaded at this moment: then the next tick waits for it.
 func (w *watcher) readLimits() error {
+	w.limitsAt = time.Now()
 	limits, err := conntrack.ReadLimits(w.o.Root)
 	switch {
 	case errors.Is(err, conntrack.ErrNotLoaded):

@@ -100,6 +100,7 @@ type watcher struct {
 	scanned  time.Time
 	walked   time.Time
 	toldAt   time.Time
+	limitsAt time.Time
 	seq      uint64
 	last     moment
 	clear    time.Time // when the program last was not blind
