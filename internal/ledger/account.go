@@ -54,11 +54,15 @@ func (a *Account) Kernel(s *conntrack.Snapshot) {
 	a.Evicted = a.meter.Totals[conntrack.CounterEarlyDrop]
 }
 
-// look keeps the evidence that Program and Counters judge by.
-func (a *Account) look(s *conntrack.Snapshot) {
+// Witness keeps a look as evidence for what Program and Counters will say next, and compares nothing with it.
+func (a *Account) Witness(s *conntrack.Snapshot) {
 	a.Read, a.Count, a.Max = true, s.Count, s.Max
 	a.looked = true
 	a.full = a.full || Full(s.Count, s.Max)
+}
+
+func (a *Account) look(s *conntrack.Snapshot) {
+	a.Witness(s)
 	a.snapshot = append(a.snapshot[:0], s.CPU...)
 	a.known = s.Known
 }
@@ -79,6 +83,11 @@ func (a *Account) Program(refused conntrack.Refusal, counted []conntrack.Counter
 // Missing is how many refusals the last look showed that the program had not counted. What is still missing at the next
 // look is Unattributed.
 func (a *Account) Missing() uint64 { return a.residue }
+
+// NeedsWitness reports whether Program would call packets alloc_failed by looks that may be older than they.
+func (a *Account) NeedsWitness(refused conntrack.Refusal) bool {
+	return a.seen.DropAlone != refused.DropAlone && a.AloneCause() == conntrack.AllocFailed
+}
 
 // Behind reports whether the program has counted something that the account does not know yet.
 func (a *Account) Behind(refused conntrack.Refusal) bool { return a.seen != refused }

@@ -73,6 +73,23 @@ func TestEvidenceIsOfItsTime(t *testing.T) {
 	}
 }
 
+// TestWitness: a look taken after the drops speaks for them.
+func TestWitness(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(10, 0, 0, 0))
+	if a.NeedsWitness(alone(0)) || !a.NeedsWitness(alone(3)) {
+		t.Error("a witness is needed when there are drops, and then only")
+	}
+	a.Witness(snapshot(1000, 3, 0, 0))
+	if a.NeedsWitness(alone(3)) {
+		t.Error("one witness is enough")
+	}
+	a.Program(alone(3), nil, nil)
+	if diff := cmp.Diff(drops(conntrack.TableFull, 3), a.Drops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestUnattributed: what the kernel counted and the program did not is told once it was missing at two looks.
 func TestUnattributed(t *testing.T) {
 	counted := func(drop uint32) []conntrack.Counters {

@@ -27,8 +27,8 @@ type place struct {
 	gone     bool // not on the kernel's list any more
 	slotted  bool // the program has a table of it
 
-	active time.Time // when something last moved
-	readAt time.Time
+	active time.Time     // when something last moved
+	readAt moment        // before the last look
 	told   *record.NetNS // as it was last listed
 }
 
@@ -177,6 +177,9 @@ func (w *watcher) book() error {
 	for i := range tables {
 		t := &tables[i]
 		p := w.places[key{t.Cookie, t.Inode}]
+		if p.account.NeedsWitness(t.Refused) && w.enter(p, &w.witness) {
+			p.account.Witness(&w.witness)
+		}
 		p.account.Program(t.Refused, t.Counted, w.tally.NotReady)
 	}
 	for _, p := range w.places {
@@ -189,29 +192,15 @@ func (w *watcher) book() error {
 
 // due says which places are read in this tick: the host, those where something moves, and the rest in turn.
 func (w *watcher) due(p *place) bool {
-	return p.ns.Host || time.Since(p.active) < activeFor || p.readAt.IsZero() ||
+	return p.ns.Host || time.Since(p.active) < activeFor || p.readAt == (moment{}) ||
 		(p.ns.Inode+uint64(w.ticks))%w.rhythm().turn == 0
 }
 
 // read looks at the place's table, if it can be entered.
 func (w *watcher) read(p *place) {
-	if p.ns.Path == "" || p.gone || p.unseen > 0 {
-		return
-	}
-	p.readAt = time.Now()
+	p.readAt = now()
 	s := &p.snapshot
-	err := w.finder.Enter(p.ns, func() error { return w.reader.Read(s) })
-	switch {
-	case err == nil && (s.Cookie == 0 || p.ns.Cookie == 0 || s.Cookie == p.ns.Cookie):
-	case err == nil, errors.Is(err, netns.ErrGone):
-		p.ns.Path = "" // gone, or the process by which we entered is: the next scan tells
-		w.scanned = time.Time{}
-		return
-	default:
-		p.account.Read = false
-		if !errors.Is(err, conntrack.ErrNotLoaded) {
-			w.denyOnce(p, err)
-		}
+	if !w.enter(p, s) {
 		return
 	}
 	count, evicted, drops := p.account.Count, p.account.Evicted, p.account.Drops
@@ -225,8 +214,29 @@ func (w *watcher) read(p *place) {
 		p.account.Counters(s)
 	}
 	if p.account.Count != count || p.account.Evicted != evicted || p.account.Drops != drops {
-		p.active = p.readAt
+		p.active = p.readAt.wall
 	}
+}
+
+// enter reads the place's table into s, and reports whether it could.
+func (w *watcher) enter(p *place, s *conntrack.Snapshot) bool {
+	if p.ns.Path == "" || p.gone || p.unseen > 0 {
+		return false
+	}
+	err := w.finder.Enter(p.ns, func() error { return w.reader.Read(s) })
+	switch {
+	case err == nil && (s.Cookie == 0 || p.ns.Cookie == 0 || s.Cookie == p.ns.Cookie):
+		return true
+	case err == nil, errors.Is(err, netns.ErrGone):
+		p.ns.Path = "" // gone, or the process by which we entered is: the next scan tells
+		w.scanned = time.Time{}
+	default:
+		p.account.Read = false
+		if !errors.Is(err, conntrack.ErrNotLoaded) {
+			w.denyOnce(p, err)
+		}
+	}
+	return false
 }
 
 func (w *watcher) denyOnce(p *place, err error) {

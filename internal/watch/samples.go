@@ -13,9 +13,6 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
-// freshFor is how long a look at a table serves to tell why a packet was refused there.
-const freshFor = 5 * time.Millisecond
-
 // feed passes the probe's samples on until the probe is closed.
 func (w *watcher) feed() {
 	w.drained = make(chan struct{})
@@ -69,8 +66,9 @@ func (w *watcher) sample(s loader.Sample) error {
 		p = w.place(key{s.Cookie, s.Inode}, false)
 	}
 	p.active = time.Now()
-	// Also for a packet that is not told of: the look is evidence for all that were refused around now.
-	if s.Alone && time.Since(p.readAt) > freshFor {
+	// A look from before the packet was refused tells nothing of why. Also for a packet that is not told of: the look is
+	// evidence for all that were refused around now.
+	if s.Alone && p.readAt.boot < s.Boot {
 		w.read(p)
 	}
 	if !w.budget.take(time.Now()) {

@@ -91,6 +91,7 @@ type watcher struct {
 	unbooked bool // the tally moved since the last book
 	sight    ledger.Sight
 	limits   conntrack.Limits
+	witness  conntrack.Snapshot // memory for a look that only tells why
 
 	crowded bool   // said that there is no room for all namespaces
 	settled uint64 // of what the program skipped, how many were found
