@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,21 +18,23 @@ type runningError struct{ holder string }
 
 func (e runningError) Error() string { return "another instance is running" + e.holder }
 
-// lock takes the lock, which the kernel gives back however we end. Who may not write there may not count either, so
-// that is no error.
+// errNoLock: the lock could not be tried, for want of a place to keep it. That is no reason not to count.
+var errNoLock = errors.New("no lock could be taken, so a second instance would not be noticed")
+
+// lock takes the lock, which the kernel gives back however we end.
 func lock(root string) (release func(), err error) {
 	path := filepath.Join("/", root, lockPath)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return lockFailed(err)
+		return nil, fmt.Errorf("%w: %w", errNoLock, err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
-		return lockFailed(err)
+		return nil, fmt.Errorf("%w: %w", errNoLock, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		defer f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+			return nil, fmt.Errorf("%w: %w", errNoLock, err)
 		}
 		pid := make([]byte, 32)
 		n, _ := f.Read(pid)
@@ -46,11 +47,4 @@ func lock(root string) (release func(), err error) {
 		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid()) // only for the message above
 	}
 	return func() { _ = f.Close() }, nil
-}
-
-func lockFailed(err error) (func(), error) {
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
-		return func() {}, nil
-	}
-	return nil, fmt.Errorf("take the lock: %w", err)
 }

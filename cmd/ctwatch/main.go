@@ -142,18 +142,17 @@ func noArguments(c *cli.Context) error {
 	return nil
 }
 
-// checkRoot refuses a --root that is no directory with a proc in it.
+// checkRoot returns --root as an absolute path, and refuses one, or a machine, without a proc to read.
 func checkRoot(c *cli.Context) (string, error) {
 	root := c.String("root")
-	if root == "" {
-		return "", nil
+	if root != "" {
+		var err error
+		if root, err = filepath.Abs(root); err != nil {
+			return "", err
+		}
 	}
-	root, err := filepath.Abs(root)
-	if err != nil {
-		return "", err
-	}
-	if info, err := os.Stat(root + "/proc"); err != nil || !info.IsDir() {
-		return "", usageErrorf("--root %s: there is no directory %s/proc", root, root)
+	if info, err := os.Stat(root + "/proc/sys/net"); err != nil || !info.IsDir() {
+		return "", impossibleError{"there is no directory " + root + "/proc/sys/net", "is proc mounted there?"}
 	}
 	return root, nil
 }

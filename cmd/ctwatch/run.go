@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -28,7 +29,7 @@ func runCommand() *cli.Command {
 			&cli.DurationFlag{Name: "interval", Value: time.Second, EnvVars: environment("interval"), Usage: "time between samples"},
 			&cli.StringFlag{Name: "format", Value: "text", EnvVars: environment("format"), Usage: strings.Join(runFormats, ", ")},
 			&cli.DurationFlag{Name: "duration", EnvVars: environment("duration"), Usage: "end after this time; 0 runs until interrupted"},
-			&cli.StringFlag{Name: "samples", Value: "100/s", EnvVars: environment("samples"), Usage: "refused packets to show, at most; 0 is none"},
+			&cli.StringFlag{Name: "samples", Value: "100/s", EnvVars: environment("samples"), Usage: "refused packets to show, at most (and at most one a clock tick and CPU); 0 is none"},
 		}, unbuiltFlags()),
 		Action: func(c *cli.Context) error {
 			o, err := runOptions(c)
@@ -40,10 +41,14 @@ func runCommand() *cli.Command {
 				return err
 			}
 			release, err := lock(o.Root)
-			if err != nil {
+			switch {
+			case errors.Is(err, errNoLock):
+				log.Warn(err.Error())
+			case err != nil:
 				return err
+			default:
+				defer release()
 			}
-			defer release()
 			return watch.Run(c.Context, o, output{newPrinter(c.String("format"), c.App.Writer), log})
 		},
 	}

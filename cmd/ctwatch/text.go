@@ -155,7 +155,7 @@ func fill(n record.NetNS) string {
 // calm shows that we are still there.
 func (p *textPrinter) calm(r *record.Sample) error {
 	for _, n := range p.before {
-		if n.Name == "host" {
+		if n.Host {
 			return p.line(&r.Envelope, "%s", fill(n))
 		}
 	}

@@ -24,7 +24,8 @@ type Account struct {
 	begin    []conntrack.Counters // when counting began, by CPU; for CPUs that the program did not see then
 	snapshot []conntrack.Counters // the last look, by CPU
 	known    conntrack.CounterSet
-	looked   bool // at the table since drops were last split
+	before   bool // there is a fresh look from before the drops that are not booked yet
+	after    bool // and one from after them
 	full     bool // one of those looks found the table full
 	residue  uint64
 	settled  uint64            // Unattributed of times before a Restart
@@ -37,6 +38,7 @@ func (a *Account) Baseline(s *conntrack.Snapshot) {
 	a.meter.Baseline(s)
 	a.begin = append(a.begin[:0], s.CPU...)
 	a.look(s)
+	a.before, a.after = true, false
 }
 
 // Counters is for probes that count nothing: it takes the refusals from the kernel's counters alone.
@@ -57,9 +59,12 @@ func (a *Account) Kernel(s *conntrack.Snapshot) {
 // Witness keeps a look as evidence for what Program and Counters will say next, and compares nothing with it.
 func (a *Account) Witness(s *conntrack.Snapshot) {
 	a.Read, a.Count, a.Max = true, s.Count, s.Max
-	a.looked = true
+	a.after = true
 	a.full = a.full || Full(s.Count, s.Max)
 }
+
+// Stale says that the last look is long ago: that there was room then tells nothing of what was refused since.
+func (a *Account) Stale() { a.before = false }
 
 func (a *Account) look(s *conntrack.Snapshot) {
 	a.Witness(s)
@@ -84,9 +89,9 @@ func (a *Account) Program(refused conntrack.Refusal, counted []conntrack.Counter
 // look is Unattributed.
 func (a *Account) Missing() uint64 { return a.residue }
 
-// NeedsWitness reports whether Program would call packets alloc_failed by looks that may be older than they.
+// NeedsWitness reports whether a look from now could tell why packets were refused that the account does not know yet.
 func (a *Account) NeedsWitness(refused conntrack.Refusal) bool {
-	return a.seen.DropAlone != refused.DropAlone && a.AloneCause() == conntrack.AllocFailed
+	return a.seen.DropAlone != refused.DropAlone && a.before && !a.full
 }
 
 // Behind reports whether the program has counted something that the account does not know yet.
@@ -115,14 +120,14 @@ func (a *Account) add(drops conntrack.Drops, alone uint64) {
 		a.Drops[a.AloneCause()] += alone
 	}
 	// The last look stays evidence: of how things stood when the next drops began.
-	a.looked = a.Read
+	a.before, a.after = a.Read, false
 	a.full = a.Read && Full(a.Count, a.Max)
 }
 
-// AloneCause is the cause of a packet for which the drop counter moved alone: table_full if any look since the last
-// reckoning found the table full, or none could be had; else there was room, and memory was short.
+// AloneCause is the cause of a packet for which the drop counter moved alone: alloc_failed if looks from shortly before and
+// after found room in the table; else table_full, which is what it nearly always is.
 func (a *Account) AloneCause() conntrack.Cause {
-	if a.looked && !a.full {
+	if a.before && a.after && !a.full {
 		return conntrack.AllocFailed
 	}
 	return conntrack.TableFull

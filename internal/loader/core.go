@@ -121,7 +121,7 @@ func interval(perSecond int) uint64 {
 // explainLoad says what the kernel's refusal means where its own words mislead.
 func explainLoad(err error) error {
 	if errors.Is(err, unix.EPERM) {
-		return fmt.Errorf("the host's policy refuses the program (EPERM, although we have the capabilities): %w", err)
+		return fmt.Errorf("the host's policy refuses the program (EPERM, although we have the capabilities; in a user namespace they do not count): %w", err)
 	}
 	if lockdown() == "confidentiality" {
 		return fmt.Errorf("lockdown=confidentiality keeps programs from reading kernel memory: %w", err)

@@ -177,8 +177,12 @@ func (w *watcher) book() error {
 	for i := range tables {
 		t := &tables[i]
 		p := w.places[key{t.Cookie, t.Inode}]
-		if p.account.NeedsWitness(t.Refused) && w.enter(p, &w.witness) {
-			p.account.Witness(&w.witness)
+		if p.account.NeedsWitness(t.Refused) {
+			if w.enter(p, &w.witness) {
+				p.account.Witness(&w.witness)
+			} else {
+				p.account.Stale()
+			}
 		}
 		p.account.Program(t.Refused, t.Counted, w.tally.NotReady)
 	}
@@ -198,6 +202,9 @@ func (w *watcher) due(p *place) bool {
 
 // read looks at the place's table, if it can be entered.
 func (w *watcher) read(p *place) {
+	if time.Since(p.readAt.wall) > 2*lookEvery {
+		p.account.Stale()
+	}
 	p.readAt = now()
 	s := &p.snapshot
 	if !w.enter(p, s) {
@@ -240,9 +247,9 @@ func (w *watcher) enter(p *place, s *conntrack.Snapshot) bool {
 }
 
 func (w *watcher) denyOnce(p *place, err error) {
-	if !w.denied {
-		w.denied = true
-		w.out.Notice(fmt.Sprintf("network namespace %d (%q) cannot be read: %v", p.ns.Inode, p.ns.Name, err))
+	if !w.unread {
+		w.unread = true
+		w.out.Notice(fmt.Sprintf("network namespace %d (%q), and maybe others, cannot be read: %v", p.ns.Inode, p.ns.Name, err))
 	}
 }
 

@@ -57,7 +57,7 @@ func (w *watcher) readLimits() error {
 func (p *place) record() record.NetNS {
 	a := &p.account
 	r := record.NetNS{
-		NS: p.ns.Inode, Cookie: p.ns.Cookie, Name: p.ns.Name,
+		NS: p.ns.Inode, Cookie: p.ns.Cookie, Name: p.ns.Name, Host: p.ns.Host,
 		Drops: a.Drops, Evicted: a.Evicted, Unattributed: a.Unattributed, Gone: p.finished(),
 	}
 	if a.Read {

@@ -108,6 +108,7 @@ type watcher struct {
 	unloaded moment
 	budget   budget
 	denied   bool // said that some namespaces cannot be seen
+	unread   bool // said that some cannot be read
 	unsure   bool // said that it cannot be told whether the program is blind
 	lame     bool // said that namespaces cannot be found
 }
@@ -126,7 +127,6 @@ func newWatcher(o Options, out Output) (*watcher, error) {
 		samples: make(chan loader.Sample, 256),
 		places:  map[key]*place{},
 		begun:   time.Now(),
-		toldAt:  time.Now(),
 		last:    now(),
 		budget:  budget{perSecond: o.Samples},
 	}, nil
@@ -188,6 +188,7 @@ func (w *watcher) start(p loader.Probe) error {
 	for _, s := range p.Skipped {
 		r.Skipped = append(r.Skipped, record.Skip(s))
 	}
+	w.toldAt = time.Now()
 	return w.record(r)
 }
 
