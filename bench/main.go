@@ -95,21 +95,21 @@ func bpf(ctx context.Context, l *lab.Lab) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	refused, err := compareRates(ctx, "packets a second refused, table full; wanted >= 0.97", link, lab.Traffic{Packets: packets, CPUs: cpus}, saturate, without, empty, with)
+	refused, floor, err := compareRates(ctx, "packets a second refused, table full; wanted >= 0.97, or at most 0.01 under the empty program", link, lab.Traffic{Packets: packets, CPUs: cpus}, saturate, without, empty, with)
 	if err != nil {
 		return false, err
 	}
 	ruledTraffic := lab.Traffic{Packets: packets, Port: ruled, CPUs: cpus}
-	if _, err := compareRates(ctx, "packets a second dropped by the firewall's own rule, as fast as they come; not judged", link,
+	if _, _, err := compareRates(ctx, "packets a second dropped by the firewall's own rule, as fast as they come; not judged", link,
 		ruledTraffic, saturate, without, empty, with); err != nil {
 		return false, err
 	}
-	firewall, err := compareRates(ctx, "packets a second dropped by the firewall's own rule, 500,000 offered; wanted >= 0.97", link,
+	firewall, _, err := compareRates(ctx, "packets a second dropped by the firewall's own rule, 500,000 offered; wanted >= 0.97", link,
 		ruledTraffic, pace, without, empty, with)
 	if err != nil {
 		return false, err
 	}
-	return perRun <= 2 && refused >= 0.97 && firewall >= 0.97, nil
+	return perRun <= 2 && (refused >= 0.97 || refused >= floor-0.01) && firewall >= 0.97, nil
 }
 
 // fullTable makes a server whose table is full of entries that cannot be evicted, and whose firewall drops one port.
@@ -232,8 +232,8 @@ func (e *emptyRunner) Close() error {
 }
 
 // compareRates sends the same traffic to each side in turn, and compares the rates with that of the first, round by
-// round. It returns the ratio of the last.
-func compareRates(ctx context.Context, what string, link *lab.Link, t lab.Traffic, send sender, sides ...side) (ratio float64, err error) {
+// round. It returns the ratio of the last, and of the one before it.
+func compareRates(ctx context.Context, what string, link *lab.Link, t lab.Traffic, send sender, sides ...side) (ratio, floor float64, err error) {
 	rates, ratios := map[string][]float64{}, map[string][]float64{}
 	for round := range rounds {
 		// In another order each time: a machine that grows slower favours none.
@@ -241,7 +241,7 @@ func compareRates(ctx context.Context, what string, link *lab.Link, t lab.Traffi
 		for _, s := range order {
 			r, err := rate(ctx, link, t, send, s)
 			if err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 			rates[s.name] = append(rates[s.name], r)
 		}
@@ -251,11 +251,11 @@ func compareRates(ctx context.Context, what string, link *lab.Link, t lab.Traffi
 	}
 	fmt.Println(what)
 	for _, s := range sides {
-		ratio = median(ratios[s.name])
+		floor, ratio = ratio, median(ratios[s.name])
 		fmt.Printf("  %-16s %8.0f   ratio %.3f\n", s.name, median(rates[s.name]), ratio)
 	}
 	fmt.Println()
-	return ratio, nil
+	return ratio, floor, nil
 }
 
 func rate(ctx context.Context, link *lab.Link, t lab.Traffic, send sender, s side) (perSecond float64, err error) {
