@@ -69,6 +69,11 @@ func TestSettle(t *testing.T) {
 	must(p.core.attach())
 	refuse(7)
 	if got := counted(); got != 317 {
-		t.Errorf("counted %d in the end, want 317", got)
+		t.Errorf("counted %d after attaching anew, want 317", got)
+	}
+	must(p.Reattach())
+	refuse(4)
+	if got := counted(); got != 321 {
+		t.Errorf("counted %d in the end, want 321", got)
 	}
 }
