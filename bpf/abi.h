@@ -69,7 +69,6 @@ struct sample {
 	__u64 time_ns; /* CLOCK_BOOTTIME */
 	__u64 cookie;  /* namespace: net_cookie */
 	__u32 inum;    /* namespace: inode number */
-	__u32 ifindex; /* device the packet was on; 0: none yet (output) */
 	__u8 ifname[16];
 	__u8 src[16]; /* IPv4 in the first four bytes */
 	__u8 dst[16];
@@ -80,12 +79,12 @@ struct sample {
 	__u8 hook;   /* NF_INET_* */
 	__u8 kind;   /* enum kind */
 	__u8 flags;  /* SAMPLE_* */
-	__u8 pad[7];
+	__u8 pad[3];
 };
 
 _Static_assert(sizeof(struct counters) == 12, "ABI");
 _Static_assert(sizeof(struct table) == 72, "ABI");
 _Static_assert(sizeof(struct cpu) == 88 + 16 * RECENT, "ABI");
-_Static_assert(sizeof(struct sample) == 88, "ABI");
+_Static_assert(sizeof(struct sample) == 80, "ABI");
 
 #endif

@@ -412,10 +412,8 @@ static __always_inline void emit(struct cpu *cpu, struct table *t, __u64 cookie,
 	s->kind = kind;
 	s->flags = flags;
 	s->hook = hook_of(skb, skb->_nfct > 7);
-	if (dev) {
-		s->ifindex = dev->ifindex;
+	if (dev)
 		bpf_probe_read_kernel(s->ifname, sizeof(s->ifname), dev->name);
-	}
 	ip = skb->head + skb->network_header;
 	if (skb->protocol == __builtin_bswap16(ETH_P_IP))
 		read_ipv4(s, ip);

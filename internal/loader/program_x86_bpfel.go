@@ -46,22 +46,21 @@ const (
 )
 
 type programSample struct {
-	_       structs.HostLayout
-	TimeNs  uint64
-	Cookie  uint64
-	Inum    uint32
-	Ifindex uint32
-	Ifname  [16]uint8
-	Src     [16]uint8
-	Dst     [16]uint8
-	Sport   uint16
-	Dport   uint16
-	Family  uint8
-	Proto   uint8
-	Hook    uint8
-	Kind    uint8
-	Flags   uint8
-	Pad     [7]uint8
+	_      structs.HostLayout
+	TimeNs uint64
+	Cookie uint64
+	Inum   uint32
+	Ifname [16]uint8
+	Src    [16]uint8
+	Dst    [16]uint8
+	Sport  uint16
+	Dport  uint16
+	Family uint8
+	Proto  uint8
+	Hook   uint8
+	Kind   uint8
+	Flags  uint8
+	Pad    [3]uint8
 }
 
 type programTable struct {

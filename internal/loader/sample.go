@@ -35,7 +35,7 @@ type Sample struct {
 }
 
 // sampleSize is sizeof(struct sample), bpf/abi.h.
-const sampleSize = 88
+const sampleSize = 80
 
 // ReadSample waits for the next refused packet that the program looked at. It fails with os.ErrClosed after Close,
 // and with a probe that takes no samples.
