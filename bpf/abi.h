@@ -28,10 +28,24 @@ struct counters {
 	__u32 chaintoolong; /* 0 where the kernel has none */
 };
 
+/* What the hooks tell user space at once, when it begins after a calm time. */
+enum beginning {
+	BEGIN_REFUSING, /* early_drop() found nothing to evict, nf_ct_resolve_clash() gave up */
+	BEGIN_EVICTING, /* early_drop() evicted */
+	BEGIN_COUNT,
+};
+
 /* One network namespace's conntrack table as one CPU saw it (map tables, by slot). */
 struct table {
 	__u64 stat; /* kernel address of this CPU's ip_conntrack_stat; 0: not yet entered here */
 	__u64 refused[KIND_COUNT];
+	__u64 idle; /* looks that found nothing: the firewall's own drops, and packets that moved here from another CPU */
+	/* Of the hooks. After refused[]: who copies this while it moves finds no refusal that its hook did not precede. */
+	__u64 full;	 /* early_drop() found nothing to evict: a packet is refused, or a ctnetlink insert */
+	__u64 clashes;	 /* nf_ct_resolve_clash() gave up: a packet is refused */
+	__u64 full_told; /* of full, how many a look has joined with a packet */
+	__u64 last_ns[BEGIN_COUNT]; /* when a hook last saw it, CLOCK_BOOTTIME, to the jiffy */
+	__u64 last_jiffy[BEGIN_COUNT];
 	struct counters last; /* as far as history and refused[] account for */
 	__u32 inum;	      /* namespace inode number, /proc/PID/ns/net */
 	__u32 walk;	      /* the latest walk that met this namespace alive */
@@ -43,6 +57,13 @@ struct table {
 struct recent {
 	__u64 cookie;
 	__u64 slot;
+};
+
+/* A function that a kprobe saw called, until the kretprobe sees it return. */
+#define CALLS 16
+struct call {
+	__u64 sp;  /* stack pointer at the call, which no other call has at the same time */
+	__u64 net; /* struct net * */
 };
 
 /* One CPU's own bookkeeping (map cpus). */
@@ -57,14 +78,20 @@ struct cpu {
 	__u64 cursor;		      /* where an unfinished walk goes on (struct net *) ... */
 	__u64 cursor_cookie;	      /* ... if that is still the same namespace */
 	__u64 jiffy;		      /* when the clock was last read for a sample */
+	__u64 hits;		      /* times a hook saw a refusal or an eviction */
+	__u64 called;		      /* calls that a kprobe saw ... */
+	__u64 returned;		      /* ... and those whose return and namespace its kretprobe found */
 	__u32 ready;		      /* 1: the walk is done here, unknown namespaces are new ones */
 	__u32 busy;		      /* 1: the program is at work on this CPU */
 	struct recent recent[RECENT]; /* by cookie % RECENT */
+	struct call calls[CALLS];     /* by a hash of sp */
 };
 
 #define SAMPLE_INFERRED 1 /* several refusals at once: the kind may be another packet's */
+#define SAMPLE_FULL	2 /* KIND_DROP_ALONE, and early_drop() found nothing to evict: table_full for certain */
+#define SAMPLE_BEGINS	4 /* no packet: what a hook saw begin, with enum beginning as kind */
 
-/* One refused packet (ring samples). Addresses and ports are as on the wire. */
+/* One refused packet, or what a hook saw begin (ring samples). Addresses and ports are as on the wire. */
 struct sample {
 	__u64 time_ns; /* CLOCK_BOOTTIME */
 	__u64 cookie;  /* namespace: net_cookie */
@@ -77,14 +104,14 @@ struct sample {
 	__u8 family; /* 4, 6, or 0: neither */
 	__u8 proto;  /* IPPROTO_* */
 	__u8 hook;   /* NF_INET_* */
-	__u8 kind;   /* enum kind */
+	__u8 kind;   /* enum kind, or enum beginning */
 	__u8 flags;  /* SAMPLE_* */
 	__u8 pad[3];
 };
 
 _Static_assert(sizeof(struct counters) == 12, "ABI");
-_Static_assert(sizeof(struct table) == 72, "ABI");
-_Static_assert(sizeof(struct cpu) == 88 + 16 * RECENT, "ABI");
+_Static_assert(sizeof(struct table) == 136, "ABI");
+_Static_assert(sizeof(struct cpu) == 112 + 16 * RECENT + 16 * CALLS, "ABI");
 _Static_assert(sizeof(struct sample) == 80, "ABI");
 
 #endif

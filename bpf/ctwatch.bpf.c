@@ -11,6 +11,10 @@
  * Only deltas count, never "one more": several refusals may have happened on
  * this CPU since the last look, and a firewall's own drop moves no counter.
  *
+ * That is the core. Where the kernel lets us, hooks on early_drop() and
+ * nf_ct_resolve_clash() say for certain which of two causes it was, and tell
+ * user space at once. Where the core cannot run, they count by themselves.
+ *
  * Nothing here runs for a packet that gets through.
  */
 #include "kernel.h"
@@ -20,10 +24,14 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 
 /* Keeps these types in the object, for the Go side. */
 enum kind *kinds __attribute__((unused));
+enum beginning *beginnings __attribute__((unused));
 struct sample *sampled __attribute__((unused));
 
 /* Set before loading. */
+const volatile __u8 core = 1;			    /* the core is attached; 0: hooks alone */
+const volatile __u8 gives_reason = 1;		    /* kfree_skb has the argument reason (5.17, EL 8.10, EL 9.0) */
 const volatile __u8 unloadable = 1;		    /* conntrack is a module: counters may move to another address */
+const volatile __u8 fresh = 0;			    /* conntrack was loaded a moment ago: nothing is history */
 const volatile __u64 sample_interval_ns = 10000000; /* 0: no samples */
 
 /* This process's own namespace: where walks of all namespaces begin. */
@@ -36,6 +44,9 @@ static __u32 crowded;
 
 /* When the next sample is due, for all CPUs together. */
 static __u64 next_sample_ns;
+
+/* The module is being unloaded, and its counters are freed memory. */
+static __u32 unloaded;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -77,6 +88,19 @@ struct {
 
 /* Plain loads instead of bpf_probe_read_kernel(), where the kernel has it (6.2, EL 9.2): half the cost of a refusal. */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+/*
+ * What tells a namespace from all others, also from one that gets its inode
+ * number later: its cookie. Before 5.12 it is 0 until somebody asks; there we
+ * make one of what the kernel draws for its hash tables. As macros, for some
+ * programs may load from the pointer and others must read through a helper.
+ */
+#define IDENTITY(net) \
+	(bpf_core_field_exists((net)->net_cookie) ? (net)->net_cookie : (__u64)(net)->hash_mix << 32 | (net)->ns.inum)
+#define READ_IDENTITY(net)                        \
+	(bpf_core_field_exists((net)->net_cookie) \
+		 ? BPF_CORE_READ(net, net_cookie) \
+		 : (__u64)BPF_CORE_READ(net, hash_mix) << 32 | BPF_CORE_READ(net, ns.inum))
 
 static __always_inline struct cpu *this_cpu(void)
 {
@@ -289,16 +313,15 @@ int walk_namespaces(struct bpf_raw_tracepoint_args *ctx)
 		/* The namespace may have died since; then begin again, entering twice does nothing. */
 		struct net *at = (void *)cpu->cursor;
 
-		if (BPF_CORE_READ(at, ns.ops) == netns_operations &&
-		    BPF_CORE_READ(at, net_cookie) == cpu->cursor_cookie)
+		if (BPF_CORE_READ(at, ns.ops) == netns_operations && READ_IDENTITY(at) == cpu->cursor_cookie)
 			net = at;
 		cpu->cursor = 0;
 	}
 	for (i = 0; i < WALK_STEPS; i++) {
 		/* The list's head is not inside a struct net. */
 		if (BPF_CORE_READ(net, ns.ops) == netns_operations) {
-			cookie = BPF_CORE_READ(net, net_cookie);
-			enter(cpu, cookie, (__u64)net, !cpu->ready);
+			cookie = READ_IDENTITY(net);
+			enter(cpu, cookie, (__u64)net, !cpu->ready && !fresh);
 			cpu->cursor_cookie = cookie;
 			cpu->cursor = (__u64)net;
 		}
@@ -399,6 +422,7 @@ static __always_inline void emit(struct cpu *cpu, struct table *t, __u64 cookie,
 	struct net_device *dev = skb->dev;
 	struct sample *s;
 	const void *ip;
+	__u8 version = 0;
 
 	s = bpf_ringbuf_reserve(&samples, sizeof(*s), 0);
 	if (!s) {
@@ -415,9 +439,10 @@ static __always_inline void emit(struct cpu *cpu, struct table *t, __u64 cookie,
 	if (dev)
 		bpf_probe_read_kernel(s->ifname, sizeof(s->ifname), dev->name);
 	ip = skb->head + skb->network_header;
-	if (skb->protocol == __builtin_bswap16(ETH_P_IP))
+	bpf_probe_read_kernel(&version, sizeof(version), ip); /* older raw sockets leave skb->protocol empty */
+	if (version >> 4 == 4)
 		read_ipv4(s, ip);
-	else if (skb->protocol == __builtin_bswap16(ETH_P_IPV6))
+	else if (version >> 4 == 6)
 		read_ipv6(s, ip);
 	bpf_ringbuf_submit(s, 0);
 }
@@ -429,7 +454,7 @@ static __always_inline void emit(struct cpu *cpu, struct table *t, __u64 cookie,
  */
 static __always_inline int sample_due(struct cpu *cpu, struct table *t, __u8 kind)
 {
-	__u64 jiffy, now, due;
+	__u64 jiffy, now;
 
 	if (!sample_interval_ns)
 		return 0;
@@ -442,8 +467,11 @@ static __always_inline int sample_due(struct cpu *cpu, struct table *t, __u8 kin
 		return 0;
 	cpu->jiffy = jiffy;
 	now = bpf_ktime_get_boot_ns();
-	due = next_sample_ns;
-	return now >= due && __sync_val_compare_and_swap(&next_sample_ns, due, now + sample_interval_ns) == due;
+	if (now < next_sample_ns)
+		return 0;
+	/* Two CPUs may both come by here; user space drops what is too much. (5.10 has no compare and swap.) */
+	next_sample_ns = now + sample_interval_ns;
+	return 1;
 }
 
 /* A namespace, or counters of it, that the walk has not met: born since, once the walk is done. */
@@ -537,7 +565,7 @@ static __always_inline struct net *net_of(struct sk_buff *skb)
 static __always_inline void count(struct cpu *cpu, struct table *t, __u64 cookie, struct sk_buff *skb)
 {
 	struct counters now = {};
-	int verdict;
+	int verdict, full;
 
 	read_counters(&now, t->stat);
 	if (now.drop - t->last.drop == 1 && now.insert_failed == t->last.insert_failed && skb->_nfct <= 7) {
@@ -545,41 +573,291 @@ static __always_inline void count(struct cpu *cpu, struct table *t, __u64 cookie
 		t->last.drop = now.drop;
 		t->refused[KIND_DROP_ALONE]++;
 		cpu->refusals++;
+		full = t->full_told != t->full;
+		t->full_told += full;
 		if (sample_due(cpu, t, KIND_DROP_ALONE))
-			emit(cpu, t, cookie, skb, KIND_DROP_ALONE, 0);
+			emit(cpu, t, cookie, skb, KIND_DROP_ALONE, full ? SAMPLE_FULL : 0);
 		return;
 	}
 	verdict = account(cpu, t, &now, skb->_nfct > 7);
+	t->full_told = t->full;
 	if (verdict >= 0 && sample_due(cpu, t, verdict & 0xff))
 		emit(cpu, t, cookie, skb, verdict & 0xff, verdict >> 8);
 }
 
-/* Every dropped packet comes here; few go past the first line, and few of those past moved(). */
+/*
+ * Every dropped packet comes here; few go past the first line, and few of
+ * those past moved(). A kernel that gives no reason has us look at each.
+ */
 SEC("tp_btf/kfree_skb")
-int BPF_PROG(kfree_skb, struct sk_buff *skb, void *location, int reason)
+int kfree_skb(__u64 *ctx)
 {
+	struct sk_buff *skb;
 	struct table *t;
 	struct net *net;
 	struct cpu *cpu;
 	__u64 cookie;
 
-	if (!may_be_refused(reason))
+	if (gives_reason && !may_be_refused((__u32)ctx[2]))
 		return 0;
+	if (unloadable && unloaded)
+		return 0;
+	skb = (struct sk_buff *)ctx[0];
 	net = net_of(skb);
 	cpu = this_cpu();
 	if (!net || !cpu)
 		return 0;
-	cookie = net->net_cookie;
+	cookie = IDENTITY(net);
 	t = find(cpu, cookie);
 	if (!t || !t->stat || (unloadable && (__u64)net->ct.stat != t->stat - cpu->offset)) {
 		t = enter_new(cpu, cookie, net);
 		if (!t)
 			return 0;
 	}
-	if (moved(t) && begin_work(cpu)) {
+	if (!moved(t)) {
+		t->idle++;
+		return 0;
+	}
+	if (begin_work(cpu)) {
 		count(cpu, t, cookie, skb);
 		end_work(cpu);
 	}
+	return 0;
+}
+
+/*
+ * The module's exit has run, and the counters of each namespace are freed
+ * memory, to which net->ct.stat still points. User space begins anew when it
+ * finds that the module is there again.
+ */
+SEC("tp_btf/module_free")
+int BPF_PROG(module_free, struct module *mod)
+{
+	const char ours[] = "nf_conntrack";
+	char name[sizeof(ours)];
+	int i;
+
+	bpf_core_read(name, sizeof(name), &mod->name);
+	for (i = 0; i < sizeof(ours); i++)
+		if (name[i] != ours[i])
+			return 0;
+	unloaded = 1;
+	return 0;
+}
+
+/* For hooks alone, which need no more of a namespace than a place to count in. */
+static __always_inline struct table *enter_uncounted(struct cpu *cpu, __u64 cookie, __u32 inum)
+{
+	struct table *t;
+	__u32 index;
+	int slot;
+
+	slot = slot_of(cpu, cookie, 0);
+	if (slot < 0) {
+		cpu->unseen++;
+		return 0;
+	}
+	index = slot;
+	t = bpf_map_lookup_elem(&tables, &index);
+	if (t)
+		t->inum = inum;
+	return t;
+}
+
+#define CALM_NS 1000000000
+
+/* Tells user space that something begins which was not there for a while. */
+static __always_inline void tell_beginning(struct cpu *cpu, struct table *t, __u64 cookie, enum beginning b)
+{
+	__u64 now, last, jiffy = bpf_jiffies64();
+	struct sample *s;
+
+	if (jiffy == t->last_jiffy[b])
+		return;
+	t->last_jiffy[b] = jiffy;
+	now = bpf_ktime_get_boot_ns();
+	last = t->last_ns[b];
+	t->last_ns[b] = now;
+	if (last && now - last < CALM_NS)
+		return;
+	s = bpf_ringbuf_reserve(&samples, sizeof(*s), 0);
+	if (!s) {
+		cpu->samples_lost++;
+		return;
+	}
+	__builtin_memset(s, 0, sizeof(*s));
+	s->time_ns = now;
+	s->cookie = cookie;
+	s->inum = t->inum;
+	s->kind = b;
+	s->flags = SAMPLE_BEGINS;
+	bpf_ringbuf_submit(s, 0);
+}
+
+/* What the hooks see: before the kernel counts it, and before the packet is freed. */
+enum seen { SEEN_FULL, SEEN_EVICTION, SEEN_CLASH };
+
+static __always_inline void count_seen(struct cpu *cpu, struct table *t, __u64 cookie, enum seen seen)
+{
+	cpu->hits++;
+	switch (seen) {
+	case SEEN_FULL:
+		t->full++;
+		break;
+	case SEEN_CLASH:
+		t->clashes++;
+		break;
+	case SEEN_EVICTION: /* one entry or more: the kernel counts them */
+		break;
+	}
+	tell_beginning(cpu, t, cookie, seen == SEEN_EVICTION ? BEGIN_EVICTING : BEGIN_REFUSING);
+}
+
+/* For fexit, which may load from its pointers. The helpers that read kernel memory are refused by lockdown. */
+static __always_inline void fexit_saw(struct net *net, enum seen seen)
+{
+	struct cpu *cpu = this_cpu();
+	struct table *t;
+	__u64 cookie;
+
+	if (!net || !cpu)
+		return;
+	cookie = IDENTITY(net);
+	t = find(cpu, cookie);
+	if (!core && !t)
+		t = enter_uncounted(cpu, cookie, net->ns.inum);
+	if (core && (!t || !t->stat))
+		t = enter_new(cpu, cookie, net);
+	if (t)
+		count_seen(cpu, t, cookie, seen);
+}
+
+/* For kprobes. */
+static __always_inline void kprobe_saw(__u64 where, enum seen seen)
+{
+	struct net *net = (void *)where;
+	struct cpu *cpu = this_cpu();
+	struct table *t;
+	__u64 cookie;
+
+	if (!cpu)
+		return;
+	cookie = READ_IDENTITY(net);
+	t = find(cpu, cookie);
+	if (!core && !t)
+		t = enter_uncounted(cpu, cookie, BPF_CORE_READ(net, ns.inum));
+	if (core && (!t || !t->stat))
+		t = enter_new(cpu, cookie, net);
+	if (t)
+		count_seen(cpu, t, cookie, seen);
+}
+
+/*
+ * early_drop() runs only when a namespace's count is over max: from
+ * __nf_conntrack_alloc(), for a packet or for an insert by ctnetlink. It
+ * returns 0 if it found nothing to evict; the packet's refusal is then counted
+ * in drop. Else it has evicted, and counted that in early_drop.
+ */
+SEC("fexit/early_drop")
+int BPF_PROG(early_drop_exit, struct net *net, unsigned int hash, int evicted)
+{
+	fexit_saw(net, evicted ? SEEN_EVICTION : SEEN_FULL);
+	return 0;
+}
+
+/*
+ * nf_ct_resolve_clash() runs only for an entry whose tuple is there already,
+ * from __nf_conntrack_confirm(); since 5.6, EL 8.3 as a function of its own.
+ * It returns NF_DROP, and has counted that in drop, and insert_failed moves
+ * too; or NF_ACCEPT.
+ */
+SEC("fexit/nf_ct_resolve_clash")
+int BPF_PROG(clash_exit, struct sk_buff *skb, void *h, __u32 reply_hash, int verdict)
+{
+	if (verdict == NF_DROP)
+		fexit_saw(net_of(skb), SEEN_CLASH);
+	return 0;
+}
+
+/*
+ * A kretprobe sees what a function returns, and not what it was called with:
+ * a kprobe keeps that, by the stack pointer. Where either does not run (too
+ * many calls at once, another kprobe at work) or the packet moves to another
+ * CPU in between, the call is missed, and that shows.
+ */
+static __always_inline struct call *call_at(struct cpu *cpu, __u64 sp)
+{
+	return &cpu->calls[(sp >> 4 ^ sp >> 9) % CALLS];
+}
+
+static __always_inline void kprobe_called(__u64 sp, __u64 net)
+{
+	struct cpu *cpu = this_cpu();
+	struct call *call;
+
+	if (!cpu)
+		return;
+	cpu->called++;
+	/* A compiler that made a variant of the function may have changed its arguments. */
+	if (netns_operations && BPF_CORE_READ((struct net *)net, ns.ops) != netns_operations)
+		return;
+	call = call_at(cpu, sp);
+	call->sp = sp;
+	call->net = net;
+}
+
+/* The namespace of the call, 0 if it was missed. */
+static __always_inline __u64 kprobe_returned(__u64 sp)
+{
+	struct cpu *cpu = this_cpu();
+	struct call *call;
+
+	if (!cpu)
+		return 0;
+	call = call_at(cpu, sp);
+	if (call->sp != sp)
+		return 0;
+	call->sp = 0;
+	cpu->returned++;
+	return call->net;
+}
+
+SEC("kprobe/early_drop")
+int early_drop_call(struct pt_regs *ctx)
+{
+	kprobe_called(ctx->sp, FIRST_ARGUMENT(ctx));
+	return 0;
+}
+
+SEC("kretprobe/early_drop")
+int early_drop_ret(struct pt_regs *ctx)
+{
+	__u64 net = kprobe_returned(SP_OF_CALL(ctx));
+
+	if (net)
+		kprobe_saw(net, (__u32)RETURN_VALUE(ctx) ? SEEN_EVICTION : SEEN_FULL);
+	return 0;
+}
+
+SEC("kprobe/nf_ct_resolve_clash")
+int clash_call(struct pt_regs *ctx)
+{
+	struct sk_buff *skb = (void *)FIRST_ARGUMENT(ctx);
+	struct net_device *dev = BPF_CORE_READ(skb, dev);
+	struct net *net;
+
+	net = dev ? BPF_CORE_READ(dev, nd_net.net) : BPF_CORE_READ(skb, sk, __sk_common.skc_net.net);
+	kprobe_called(ctx->sp, (__u64)net);
+	return 0;
+}
+
+SEC("kretprobe/nf_ct_resolve_clash")
+int clash_ret(struct pt_regs *ctx)
+{
+	__u64 net = kprobe_returned(SP_OF_CALL(ctx));
+
+	if (net && (__u32)RETURN_VALUE(ctx) == NF_DROP)
+		kprobe_saw(net, SEEN_CLASH);
 	return 0;
 }
 

@@ -41,12 +41,34 @@ struct bpf_raw_tracepoint_args {
 	__u64 args[0];
 };
 
+/*
+ * arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h: what a
+ * kprobe sees of a call and of a return. A return address lies on the stack
+ * of x86 until it is used, so there the stack pointer of the call was lower.
+ */
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long di, ax, sp;
+};
+#define FIRST_ARGUMENT(ctx) ((ctx)->di)
+#define RETURN_VALUE(ctx)   ((ctx)->ax)
+#define SP_OF_CALL(ctx)	    ((ctx)->sp - 8)
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs {
+	__u64 regs[31], sp;
+};
+#define FIRST_ARGUMENT(ctx) ((ctx)->regs[0])
+#define RETURN_VALUE(ctx)   ((ctx)->regs[0])
+#define SP_OF_CALL(ctx)	    ((ctx)->sp)
+#endif
+#pragma clang attribute pop
+
 /* include/uapi/linux/netfilter.h */
+#define NF_DROP 0
 enum { NF_INET_PRE_ROUTING, NF_INET_LOCAL_IN, NF_INET_FORWARD, NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING };
 
-/* include/uapi/linux/if_ether.h, in.h */
-#define ETH_P_IP   0x0800
-#define ETH_P_IPV6 0x86DD
+/* include/uapi/linux/in.h */
 enum {
 	IPPROTO_HOPOPTS = 0,
 	IPPROTO_ICMP = 1,
@@ -101,6 +123,7 @@ struct netns_ct {
 struct net {
 	struct list_head list;
 	__u64 net_cookie; /* 5.12 as a plain number */
+	__u32 hash_mix;	  /* random for each namespace; 5.1 */
 	struct ns_common ns;
 	struct netns_ct ct;
 };
@@ -130,9 +153,13 @@ struct sk_buff {
 	struct sock *sk;
 	unsigned long _nfct; /* entry pointer | 3 bits of direction */
 	int skb_iif;	     /* ingress ifindex; 0: made on this host */
-	__be16 protocol;
 	__u16 network_header;
 	unsigned char *head;
+};
+
+/* include/linux/module.h */
+struct module {
+	char name[16]; /* MODULE_NAME_LEN, which is more */
 };
 
 /* include/linux/nsproxy.h, sched.h */

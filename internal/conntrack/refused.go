@@ -44,3 +44,12 @@ func Refused(deltas []Counters, known CounterSet) Refusal {
 	}
 	return r
 }
+
+// Hooked is what hooks on the functions that refuse packets saw in one namespace, since they were attached.
+type Hooked struct {
+	// Full is how often early_drop found nothing to evict: for a packet, which was then refused, or for an entry that
+	// ctnetlink was to insert.
+	Full uint64
+	// Clashes is how often nf_ct_resolve_clash gave up, and a packet was refused.
+	Clashes uint64
+}

@@ -16,6 +16,7 @@ type Account struct {
 	Drops        conntrack.Drops // refused packets, by cause
 	Evicted      uint64          // the kernel's early_drop
 	Unattributed uint64          // refused by the kernel's counters, and not seen by the program
+	Unhooked     uint64          // of table_full, those that no hook saw: concluded from the table's fill
 
 	Read       bool // Count and Max are known
 	Count, Max uint64
@@ -31,6 +32,11 @@ type Account struct {
 	settled  uint64            // Unattributed of times before a Restart
 	moved    bool              // the kernel refused something between the last two looks
 	seen     conntrack.Refusal // what Program was told last
+
+	hooked  conntrack.Hooked // what Hooks was told last
+	pending conntrack.Hooked // what the hooks saw and no count has shown yet
+	recent  conntrack.Hooked // what they saw between the last two Hooks
+	sure    bool             // and they missed nothing in that time
 }
 
 // Baseline says that the namespace is older than the counting: what its counters hold now is history.
@@ -41,12 +47,30 @@ func (a *Account) Baseline(s *conntrack.Snapshot) {
 	a.before, a.after = true, false
 }
 
-// Counters is for probes that count nothing: it takes the refusals from the kernel's counters alone.
+// Counters is for probes that do not count every refusal: it takes them from the kernel's counters alone. Where there are
+// hooks, the look must be older than what Hooks was told.
 func (a *Account) Counters(s *conntrack.Snapshot) {
 	a.look(s)
 	refused := conntrack.Refused(a.meter.Add(s), s.Known)
 	a.Evicted = a.meter.Totals[conntrack.CounterEarlyDrop]
 	a.add(refused.Drops, refused.DropAlone)
+}
+
+// Hooks takes what hooks saw until now, for Program and Counters to tell causes by. sure: as far as can be known, they
+// missed nothing since the last Hooks.
+func (a *Account) Hooks(h conntrack.Hooked, sure bool) {
+	a.recent = conntrack.Hooked{Full: h.Full - a.hooked.Full, Clashes: h.Clashes - a.hooked.Clashes}
+	a.pending.Full += a.recent.Full
+	a.pending.Clashes += a.recent.Clashes
+	a.hooked, a.sure = h, sure
+}
+
+// Unread is for hooks alone, and a namespace whose counters cannot be read, or not any more: what the hooks saw is all there
+// is to count.
+func (a *Account) Unread() {
+	a.Drops[conntrack.TableFull] += a.pending.Full
+	a.Drops[conntrack.Clash] += a.pending.Clashes
+	a.pending = conntrack.Hooked{}
 }
 
 // Kernel is for probes that count by themselves: it notes what the kernel says, for Program to compare with.
@@ -91,11 +115,13 @@ func (a *Account) Missing() uint64 { return a.residue }
 
 // NeedsWitness reports whether a look from now could tell why packets were refused that the account does not know yet.
 func (a *Account) NeedsWitness(refused conntrack.Refusal) bool {
-	return a.seen.DropAlone != refused.DropAlone && a.before && !a.full
+	return refused.DropAlone-a.seen.DropAlone > a.pending.Full && a.before && !a.full
 }
 
-// Behind reports whether the program has counted something that the account does not know yet.
-func (a *Account) Behind(refused conntrack.Refusal) bool { return a.seen != refused }
+// Behind reports whether the program or the hooks have counted something that the account does not know yet.
+func (a *Account) Behind(refused conntrack.Refusal, hooked conntrack.Hooked) bool {
+	return a.seen != refused || a.hooked != hooked
+}
 
 // Open reports whether Program has something to compare: the kernel refused something since, or something was missing.
 func (a *Account) Open() bool { return a.moved || a.residue > 0 || a.Unattributed > a.settled }
@@ -105,6 +131,7 @@ func (a *Account) Open() bool { return a.moved || a.residue > 0 || a.Unattribute
 func (a *Account) Restart() {
 	a.meter.Restart()
 	a.seen = conntrack.Refusal{}
+	a.hooked, a.pending, a.recent, a.sure = conntrack.Hooked{}, conntrack.Hooked{}, conntrack.Hooked{}, false
 	a.begin, a.snapshot, a.residue = nil, nil, 0
 	a.settled = a.Unattributed
 }
@@ -113,12 +140,26 @@ func (a *Account) Restart() {
 // since counting began is unattributed.
 func (a *Account) NoProgram() { a.Unattributed = a.reconcile(a.begin, nil) }
 
-// add adds drops, and those of the drop counter alone under the cause that the looks since the last time speak for.
+// add adds drops. Those of the drop counter alone are table_full if a hook saw it; the others have the cause that the looks
+// since the last time speak for.
 func (a *Account) add(drops conntrack.Drops, alone uint64) {
 	a.Drops = a.Drops.Add(drops)
-	if alone > 0 {
-		a.Drops[a.AloneCause()] += alone
+	certain := min(alone, a.pending.Full)
+	a.Drops[conntrack.TableFull] += certain
+	if rest := alone - certain; rest > 0 {
+		cause := a.AloneCause()
+		if certain > 0 && a.sure {
+			cause = conntrack.AllocFailed // the hooks are at work, and did not see these
+		}
+		a.Drops[cause] += rest
+		if cause == conntrack.TableFull {
+			a.Unhooked += rest
+		}
 	}
+	// What was seen since the last time may show in the next count. What is older was no packet, but an insert by ctnetlink.
+	a.pending.Full = min(a.pending.Full-certain, a.recent.Full)
+	a.pending.Clashes -= min(a.pending.Clashes, drops[conntrack.Clash])
+	a.pending.Clashes = min(a.pending.Clashes, a.recent.Clashes)
 	// The last look stays evidence: of how things stood when the next drops began.
 	a.before, a.after = a.Read, false
 	a.full = a.Read && Full(a.Count, a.Max)

@@ -171,3 +171,80 @@ func TestRestartKeepsTheCount(t *testing.T) {
 		t.Errorf("unattributed %d after another restart; want 2", a.Unattributed)
 	}
 }
+
+func hooked(full uint64) conntrack.Hooked { return conntrack.Hooked{Full: full} }
+
+// TestHooksMakeCertain: what a hook saw is table_full however the table looks, and what no hook saw is judged by the looks
+// or, if the hooks were at work and missed nothing, by elimination.
+func TestHooksMakeCertain(t *testing.T) {
+	roomy, full := snapshot(10, 0, 0, 0), snapshot(1000, 0, 0, 0)
+	for _, c := range []struct {
+		name   string
+		look   *conntrack.Snapshot
+		full   uint64
+		sure   bool
+		alone  uint64
+		want   conntrack.Drops
+		unseen uint64 // Unhooked
+	}{
+		{"all seen, the limit was raised at once", roomy, 5, true, 5, drops(conntrack.TableFull, 5), 0},
+		{"inserts by ctnetlink beside", full, 9, true, 5, drops(conntrack.TableFull, 5), 0},
+		{"some not seen, nothing missed", full, 3, true, 5, drops(conntrack.TableFull, 3).Add(drops(conntrack.AllocFailed, 2)), 0},
+		{"some not seen, something missed, full", full, 3, false, 5, drops(conntrack.TableFull, 5), 2},
+		{"some not seen, something missed, room", roomy, 3, false, 5, drops(conntrack.TableFull, 3).Add(drops(conntrack.AllocFailed, 2)), 0},
+		{"none seen, full: the hooks are blind", full, 0, true, 5, drops(conntrack.TableFull, 5), 5},
+		{"none seen, room", roomy, 0, true, 5, drops(conntrack.AllocFailed, 5), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var byProgram, byCounters Account
+			byProgram.Baseline(c.look)
+			byProgram.Kernel(c.look)
+			byProgram.Hooks(hooked(c.full), c.sure)
+			byProgram.Program(alone(c.alone), nil, nil)
+			byCounters.Baseline(c.look)
+			byCounters.Hooks(hooked(c.full), c.sure)
+			byCounters.Counters(snapshot(c.look.Count, uint32(c.alone), 0, 0))
+			for name, a := range map[string]*Account{"by program": &byProgram, "by counters": &byCounters} {
+				if diff := cmp.Diff(c.want, a.Drops); diff != "" || a.Unhooked != c.unseen {
+					t.Errorf("%s: unhooked %d, drops (-want +got):\n%s", name, a.Unhooked, diff)
+				}
+			}
+		})
+	}
+}
+
+// TestHooksAhead: what a hook saw last may show in the next count only; what does not show there either was no packet.
+func TestHooksAhead(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(10, 0, 0, 0))
+	a.Hooks(hooked(7), true)
+	a.Counters(snapshot(10, 3, 0, 0))
+	a.Hooks(hooked(7), true)
+	a.Counters(snapshot(10, 7, 0, 0))
+	if diff := cmp.Diff(drops(conntrack.TableFull, 7), a.Drops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	a.Hooks(hooked(100), true) // 93 inserts by ctnetlink
+	a.Counters(snapshot(10, 7, 0, 0))
+	a.Hooks(hooked(100), true)
+	a.Counters(snapshot(10, 7, 0, 0))
+	a.Hooks(hooked(100), true)
+	a.Counters(snapshot(10, 9, 0, 0))
+	if diff := cmp.Diff(drops(conntrack.TableFull, 7).Add(drops(conntrack.AllocFailed, 2)), a.Drops); diff != "" {
+		t.Errorf("after inserts (-want +got):\n%s", diff)
+	}
+}
+
+// TestUnread: of a namespace that is gone, hooks alone count what they saw, each packet once.
+func TestUnread(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(1000, 0, 0, 0))
+	a.Hooks(conntrack.Hooked{Full: 5, Clashes: 3}, false)
+	a.Counters(snapshot(1000, 4+2, 2, 0)) // one of each is still on its way
+	a.Hooks(conntrack.Hooked{Full: 8, Clashes: 4}, false)
+	a.Unread()
+	a.Unread()
+	if diff := cmp.Diff(drops(conntrack.TableFull, 8).Add(drops(conntrack.Clash, 4)), a.Drops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -14,86 +14,84 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errNotBuilt is for a probe that the machine would allow.
-var errNotBuilt = errors.New("this machine allows it, but this version of ctwatch does not have it yet")
-
-// checkFexit tries the smallest fexit program on the function that the probe is for.
-func checkFexit(module bool) error {
-	spec := &ebpf.ProgramSpec{
-		Name:         "try_fexit",
-		Type:         ebpf.Tracing,
-		AttachType:   ebpf.AttachTraceFExit,
-		AttachTo:     "early_drop",
-		License:      "Dual BSD/GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	}
+// checkFexit tries the smallest fexit program on the function that the probe is for, so that what is in the way can be
+// told by name.
+func checkFexit(o Options) error {
 	if err := checkBTF(); err != nil {
 		return err
 	}
-	needs := []capability{capBPF, capPerfmon}
-	if module {
-		needs = []capability{capSysAdmin} // to find the module's BTF
-	}
-	if err := checkCapabilities(needs); err != nil {
+	if err := checkFtrace(); err != nil {
 		return err
 	}
-	p, err := ebpf.NewProgramWithOptions(spec, ebpf.ProgramOptions{LogDisabled: true})
+	if err := checkCapabilities(needs(o, parts{hooks: Fexit})); err != nil {
+		return err
+	}
+	p, err := ebpf.NewProgramWithOptions(&ebpf.ProgramSpec{
+		Name:         "try_fexit",
+		Type:         ebpf.Tracing,
+		AttachType:   ebpf.AttachTraceFExit,
+		AttachTo:     earlyDrop,
+		License:      "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	}, ebpf.ProgramOptions{LogDisabled: true})
 	switch {
 	case err == nil:
-		_ = p.Close()
-		return errNotBuilt
+		return p.Close()
 	case errors.Is(err, unix.EPERM):
 		return errors.New("the host's policy refuses fexit programs (EPERM, although we have the capabilities)")
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, btf.ErrNotFound):
+		if o.Module && !exists("/sys/kernel/btf/nf_conntrack") {
+			return errors.New("the kernel has no BTF of the module nf_conntrack (needs 5.11 or EL 9, CONFIG_DEBUG_INFO_BTF_MODULES)")
+		}
 		return errors.New("this kernel cannot attach fexit to early_drop (function or its BTF missing, or kernel before 5.5)")
 	}
 	return fmt.Errorf("load a fexit program: %w", err)
 }
 
+// checkKprobe says by name what keeps kprobes from working.
 func checkKprobe() error {
 	const pmu = "/sys/bus/event_source/devices/kprobe"
-	if _, err := os.Stat(pmu); err != nil {
+	if !exists(pmu) {
 		return errors.New("this kernel has no kprobes (CONFIG_KPROBE_EVENTS; " + pmu + " is missing)")
 	}
 	if lockdown() == "confidentiality" {
 		return errors.New("lockdown=confidentiality refuses kprobes")
 	}
+	if err := checkFtrace(); err != nil {
+		return err
+	}
+	if text, err := os.ReadFile("/sys/kernel/debug/kprobes/enabled"); err == nil && strings.TrimSpace(string(text)) == "0" {
+		return errors.New("kprobes are switched off (/sys/kernel/debug/kprobes/enabled is 0)")
+	}
 	if err := checkCapabilities([]capability{capBPF, capPerfmon}); err != nil {
 		return err
 	}
-	return errNotBuilt
-}
-
-// checkBTF reports whether the kernel describes its own types.
-func checkBTF() error {
-	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		return errors.New("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF; /sys/kernel/btf/vmlinux is missing)")
+	// Debian's and Ubuntu's kernels know a level 3, their default, above which nobody else may open a perf event.
+	const paranoid = "/proc/sys/kernel/perf_event_paranoid"
+	text, _ := os.ReadFile(paranoid)
+	if level, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && level > 2 {
+		if err := checkCapabilities([]capability{capSysAdmin}); err != nil {
+			return fmt.Errorf("%w, for kernel.perf_event_paranoid is %d (with 2 CAP_BPF and CAP_PERFMON are enough)", err, level)
+		}
 	}
 	return nil
 }
 
-// checkKernel reports whether the kernel has what the core is built on: it says why it frees a packet, knows netfilter as
-// a reason (5.18, EL 9.2), and numbers its network namespaces.
-func checkKernel(kernel *btf.Spec) error {
-	var reason *btf.Enum
-	if err := kernel.TypeByName("skb_drop_reason", &reason); err != nil {
-		return errors.New("the kernel gives no reason when it frees a packet (needs 5.18 or EL 9.2)")
+// checkFtrace reports whether the kernel changes functions for those who trace them. With 0 it takes kprobes and fexit
+// programs, and never runs them.
+func checkFtrace() error {
+	if text, err := os.ReadFile("/proc/sys/kernel/ftrace_enabled"); err == nil && strings.TrimSpace(string(text)) == "0" {
+		return errors.New("tracing of functions is switched off (sysctl kernel.ftrace_enabled is 0)")
 	}
-	if !slices.ContainsFunc(reason.Values, func(v btf.EnumValue) bool { return v.Name == "SKB_DROP_REASON_NETFILTER_DROP" }) {
-		return errors.New("the kernel does not name netfilter as a reason for freeing a packet (needs 5.18 or EL 9.2)")
+	return nil
+}
+
+// checkBTF reports whether the kernel describes its own types.
+func checkBTF() error {
+	if !exists("/sys/kernel/btf/vmlinux") {
+		return errors.New("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF; /sys/kernel/btf/vmlinux is missing)")
 	}
-	var net *btf.Struct
-	if err := kernel.TypeByName("net", &net); err != nil {
-		return fmt.Errorf("find struct net in the kernel's BTF: %w", err)
-	}
-	for _, m := range net.Members {
-		if m.Name == "net_cookie" {
-			if _, number := btf.UnderlyingType(m.Type).(*btf.Int); number {
-				return nil
-			}
-		}
-	}
-	return errors.New("the kernel does not number its network namespaces (net_cookie as a number; needs 5.12 or EL 9.0)")
+	return nil
 }
 
 // A capability is a bit of CapEff, include/uapi/linux/capability.h.
@@ -156,4 +154,29 @@ func lockdown() string {
 	_, rest, _ := strings.Cut(string(text), "[")
 	mode, _, _ := strings.Cut(rest, "]")
 	return mode
+}
+
+// jit reports whether the kernel compiles BPF programs. Where it cannot be told, it is taken to.
+func jit() bool {
+	text, err := os.ReadFile("/proc/sys/net/core/bpf_jit_enable")
+	return err != nil || strings.TrimSpace(string(text)) != "0"
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// explainLoad says what the kernel's refusal to load the program means where its own words mislead. memlock is why the
+// limit on locked memory could not be lifted.
+func explainLoad(err, memlock error) error {
+	switch {
+	case errors.Is(err, unix.EPERM) && memlock != nil:
+		return fmt.Errorf("the limit on locked memory is too low, and we may not raise it (before 5.11; ulimit -l, or CAP_SYS_RESOURCE): %w", err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("the host's policy refuses the program (EPERM, although we have the capabilities; in a user namespace they do not count): %w", err)
+	case lockdown() == "confidentiality":
+		return fmt.Errorf("lockdown=confidentiality keeps programs from reading kernel memory: %w", err)
+	}
+	return fmt.Errorf("load the program: %w", err)
 }

@@ -3,8 +3,10 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 )
 
 // The probes: the ways to learn of refused packets. docs/architecture.md says what each attaches and sees.
@@ -24,6 +26,8 @@ type Options struct {
 	Probe   string // one of Names; "" is Auto
 	Samples int    // refused packets to look at closely, per second over all CPUs; 0 is none
 	Module  bool   // conntrack is a module that can be unloaded: prefer probes that do not hold it
+	Fresh   bool   // conntrack was loaded since the caller last looked: what its counters hold counts, nothing is history
+	Alone   bool   // hooks without the core, as on kernels where the core cannot run
 }
 
 // Skip is a probe that was passed over.
@@ -44,9 +48,9 @@ func (e *UnavailableError) Error() string { return fmt.Sprintf("probe %s: %s", e
 type Probe struct {
 	Name    string
 	Hooks   []string // what programs are attached to
-	Skipped []Skip   // better probes that do not work here
+	Skipped []Skip   // better probes that do not work here, and Tracepoint if the hooks are alone
 
-	core *core // nil with Counters
+	program *program // nil with Counters
 }
 
 // Open attaches the probe that o names, or the best that works. It fails with an *UnavailableError when the named one
@@ -66,7 +70,11 @@ func Open(o Options) (*Probe, error) {
 	for _, name := range order(o.Module) {
 		p, err := open(name, o)
 		if err == nil {
-			p.Skipped = skipped
+			for _, s := range skipped {
+				if !slices.ContainsFunc(p.Skipped, func(o Skip) bool { return o.Probe == s.Probe }) {
+					p.Skipped = append(p.Skipped, s)
+				}
+			}
 			return p, nil
 		}
 		skipped = append(skipped, Skip{name, err.Error()})
@@ -97,28 +105,63 @@ func works(o Options) string {
 func open(name string, o Options) (*Probe, error) {
 	switch name {
 	case Fexit:
-		return nil, checkFexit(o.Module)
+		if err := checkFexit(o); err != nil {
+			return nil, err
+		}
+		return openHooks(o, Fexit)
 	case Kprobe:
-		return nil, checkKprobe()
+		if err := checkKprobe(); err != nil {
+			return nil, err
+		}
+		return openHooks(o, Kprobe)
 	case Tracepoint:
-		c, err := openCore(o)
+		p, err := openProgram(o, parts{core: true})
 		if err != nil {
 			return nil, err
 		}
-		return &Probe{Name: Tracepoint, Hooks: []string{"tp_btf/kfree_skb"}, core: c}, nil
+		return newProbe(Tracepoint, p), nil
 	case Counters:
 		return &Probe{Name: Counters}, nil
 	}
 	return nil, fmt.Errorf("no such probe")
 }
 
-// Counts reports whether the probe counts by itself; without, there are the kernel's counters alone.
-func (p *Probe) Counts() bool { return p.core != nil }
+// openHooks attaches hooks and the core or, where the core cannot run, hooks alone.
+func openHooks(o Options, hooks string) (*Probe, error) {
+	why := errors.New("left out")
+	if !o.Alone {
+		var p *program
+		if p, why = openProgram(o, parts{core: true, hooks: hooks}); why == nil {
+			return newProbe(hooks, p), nil
+		}
+	}
+	p, err := openProgram(o, parts{hooks: hooks})
+	if err != nil {
+		return nil, err
+	}
+	probe := newProbe(hooks, p)
+	probe.Skipped = []Skip{{Tracepoint, why.Error()}}
+	return probe, nil
+}
 
-// Close detaches everything and unblocks a ReadSample.
+func newProbe(name string, p *program) *Probe { return &Probe{Name: name, Hooks: p.names, program: p} }
+
+// Counts reports whether the probe counts every refusal by itself. Without, the kernel's counters do, and hooks, if there
+// are any, tell causes apart.
+func (p *Probe) Counts() bool { return p.program != nil && p.program.core }
+
+// Hooked reports whether there are hooks on the functions that refuse packets.
+func (p *Probe) Hooked() bool { return p.program != nil && p.program.hooks != "" }
+
+// HoldsModule reports whether the module nf_conntrack cannot be unloaded while the probe is open.
+func (p *Probe) HoldsModule() bool {
+	return p.program != nil && p.program.hooks == Fexit && p.program.module
+}
+
+// Close detaches everything and unblocks a ReadEvent.
 func (p *Probe) Close() error {
-	if p.core == nil {
+	if p.program == nil {
 		return nil
 	}
-	return p.core.close()
+	return p.program.close()
 }

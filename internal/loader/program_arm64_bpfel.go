@@ -13,6 +13,14 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type programBeginning uint32
+
+const (
+	programBeginningBEGIN_REFUSING programBeginning = 0
+	programBeginningBEGIN_EVICTING programBeginning = 1
+	programBeginningBEGIN_COUNT    programBeginning = 2
+)
+
 type programCpu struct {
 	_            structs.HostLayout
 	Offset       uint64
@@ -25,12 +33,20 @@ type programCpu struct {
 	Cursor       uint64
 	CursorCookie uint64
 	Jiffy        uint64
+	Hits         uint64
+	Called       uint64
+	Returned     uint64
 	Ready        uint32
 	Busy         uint32
 	Recent       [16]struct {
 		_      structs.HostLayout
 		Cookie uint64
 		Slot   uint64
+	}
+	Calls [16]struct {
+		_   structs.HostLayout
+		Sp  uint64
+		Net uint64
 	}
 }
 
@@ -64,10 +80,16 @@ type programSample struct {
 }
 
 type programTable struct {
-	_       structs.HostLayout
-	Stat    uint64
-	Refused [5]uint64
-	Last    struct {
+	_         structs.HostLayout
+	Stat      uint64
+	Refused   [5]uint64
+	Idle      uint64
+	Full      uint64
+	Clashes   uint64
+	FullTold  uint64
+	LastNs    [2]uint64
+	LastJiffy [2]uint64
+	Last      struct {
 		_            structs.HostLayout
 		Drop         uint32
 		InsertFailed uint32
@@ -87,10 +109,21 @@ const (
 	programMapSamples          = "samples"
 	programMapSlots            = "slots"
 	programMapTables           = "tables"
+	programProgClashCall       = "clash_call"
+	programProgClashExit       = "clash_exit"
+	programProgClashRet        = "clash_ret"
+	programProgEarlyDropCall   = "early_drop_call"
+	programProgEarlyDropExit   = "early_drop_exit"
+	programProgEarlyDropRet    = "early_drop_ret"
 	programProgKfreeSkb        = "kfree_skb"
+	programProgModuleFree      = "module_free"
 	programProgSettle          = "settle"
 	programProgWalkNamespaces  = "walk_namespaces"
+	programVarBeginnings       = "beginnings"
+	programVarCore             = "core"
 	programVarCurrentWalk      = "current_walk"
+	programVarFresh            = "fresh"
+	programVarGivesReason      = "gives_reason"
 	programVarKinds            = "kinds"
 	programVarSampleIntervalNs = "sample_interval_ns"
 	programVarSampled          = "sampled"
@@ -139,7 +172,14 @@ type programSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programProgramSpecs struct {
+	ClashCall      *ebpf.ProgramSpec `ebpf:"clash_call"`
+	ClashExit      *ebpf.ProgramSpec `ebpf:"clash_exit"`
+	ClashRet       *ebpf.ProgramSpec `ebpf:"clash_ret"`
+	EarlyDropCall  *ebpf.ProgramSpec `ebpf:"early_drop_call"`
+	EarlyDropExit  *ebpf.ProgramSpec `ebpf:"early_drop_exit"`
+	EarlyDropRet   *ebpf.ProgramSpec `ebpf:"early_drop_ret"`
 	KfreeSkb       *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	ModuleFree     *ebpf.ProgramSpec `ebpf:"module_free"`
 	Settle         *ebpf.ProgramSpec `ebpf:"settle"`
 	WalkNamespaces *ebpf.ProgramSpec `ebpf:"walk_namespaces"`
 }
@@ -159,7 +199,11 @@ type programMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
+	Beginnings       *ebpf.VariableSpec `ebpf:"beginnings"`
+	Core             *ebpf.VariableSpec `ebpf:"core"`
 	CurrentWalk      *ebpf.VariableSpec `ebpf:"current_walk"`
+	Fresh            *ebpf.VariableSpec `ebpf:"fresh"`
+	GivesReason      *ebpf.VariableSpec `ebpf:"gives_reason"`
 	Kinds            *ebpf.VariableSpec `ebpf:"kinds"`
 	SampleIntervalNs *ebpf.VariableSpec `ebpf:"sample_interval_ns"`
 	Sampled          *ebpf.VariableSpec `ebpf:"sampled"`
@@ -207,7 +251,11 @@ func (m *programMaps) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
+	Beginnings       *ebpf.Variable `ebpf:"beginnings"`
+	Core             *ebpf.Variable `ebpf:"core"`
 	CurrentWalk      *ebpf.Variable `ebpf:"current_walk"`
+	Fresh            *ebpf.Variable `ebpf:"fresh"`
+	GivesReason      *ebpf.Variable `ebpf:"gives_reason"`
 	Kinds            *ebpf.Variable `ebpf:"kinds"`
 	SampleIntervalNs *ebpf.Variable `ebpf:"sample_interval_ns"`
 	Sampled          *ebpf.Variable `ebpf:"sampled"`
@@ -218,14 +266,28 @@ type programVariables struct {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programPrograms struct {
+	ClashCall      *ebpf.Program `ebpf:"clash_call"`
+	ClashExit      *ebpf.Program `ebpf:"clash_exit"`
+	ClashRet       *ebpf.Program `ebpf:"clash_ret"`
+	EarlyDropCall  *ebpf.Program `ebpf:"early_drop_call"`
+	EarlyDropExit  *ebpf.Program `ebpf:"early_drop_exit"`
+	EarlyDropRet   *ebpf.Program `ebpf:"early_drop_ret"`
 	KfreeSkb       *ebpf.Program `ebpf:"kfree_skb"`
+	ModuleFree     *ebpf.Program `ebpf:"module_free"`
 	Settle         *ebpf.Program `ebpf:"settle"`
 	WalkNamespaces *ebpf.Program `ebpf:"walk_namespaces"`
 }
 
 func (p *programPrograms) Close() error {
 	return _ProgramClose(
+		p.ClashCall,
+		p.ClashExit,
+		p.ClashRet,
+		p.EarlyDropCall,
+		p.EarlyDropExit,
+		p.EarlyDropRet,
 		p.KfreeSkb,
+		p.ModuleFree,
 		p.Settle,
 		p.WalkNamespaces,
 	)

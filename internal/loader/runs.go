@@ -12,28 +12,28 @@ import (
 // CountRuns has the kernel count how often the program runs, or no longer. It costs some time at every run of every
 // program on the machine, so it is for moments of doubt.
 func (p *Probe) CountRuns(on bool) error {
-	if p.core == nil || on == (p.core.stats != nil) {
+	if !p.Counts() || on == (p.program.stats != nil) {
 		return nil
 	}
 	if !on {
-		err := p.core.stats.Close()
-		p.core.stats = nil
+		err := p.program.stats.Close()
+		p.program.stats = nil
 		return err
 	}
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	if err != nil {
 		return fmt.Errorf("count program runs: %w", err)
 	}
-	p.core.stats = stats
+	p.program.stats = stats
 	return nil
 }
 
 // Runs is how often the program ran, and how long all its runs took, while CountRuns was on.
 func (p *Probe) Runs() (n uint64, took time.Duration, err error) {
-	if p.core == nil {
+	if !p.Counts() {
 		return 0, 0, nil
 	}
-	stats, err := p.core.objs.KfreeSkb.Stats()
+	stats, err := p.program.coll.Programs[programProgKfreeSkb].Stats()
 	if err != nil {
 		return 0, 0, fmt.Errorf("read program runs: %w", err)
 	}
@@ -44,10 +44,10 @@ func (p *Probe) Runs() (n uint64, took time.Duration, err error) {
 // interrupt. What it did not see then it finds at the next refusal, or Settle does.
 func (p *Probe) SkippedLooks() (uint64, error) {
 	t, err := p.Tally()
-	if err != nil || p.core == nil {
+	if err != nil || !p.Counts() {
 		return 0, err
 	}
-	stats, err := p.core.objs.KfreeSkb.Stats()
+	stats, err := p.program.coll.Programs[programProgKfreeSkb].Stats()
 	if err != nil {
 		return 0, fmt.Errorf("read program statistics: %w", err)
 	}
@@ -56,11 +56,16 @@ func (p *Probe) SkippedLooks() (uint64, error) {
 
 // Settle counts, by the kernel's counters, what was refused in a namespace and no run of the program has found.
 func (p *Probe) Settle(cookie uint64) error {
-	if p.core == nil {
+	if !p.Counts() {
 		return nil
 	}
+	return p.program.settle(cookie)
+}
+
+func (p *program) settle(cookie uint64) error {
+	settle := p.coll.Programs[programProgSettle]
 	for cpu := range ebpf.MustPossibleCPU() {
-		_, err := p.core.objs.Settle.Run(&ebpf.RunOptions{Context: [1]uint64{cookie}, CPU: uint32(cpu), Flags: testRunOnCPU})
+		_, err := settle.Run(&ebpf.RunOptions{Context: [1]uint64{cookie}, CPU: uint32(cpu), Flags: testRunOnCPU})
 		if err != nil && !errors.Is(err, unix.ENXIO) { // ENXIO: offline
 			return fmt.Errorf("settle: %w", err)
 		}
@@ -70,8 +75,8 @@ func (p *Probe) Settle(cookie uint64) error {
 
 // Reattach attaches the program anew. What was counted stays.
 func (p *Probe) Reattach() error {
-	if p.core == nil {
+	if !p.Counts() {
 		return nil
 	}
-	return p.core.reattach()
+	return p.program.reattach()
 }

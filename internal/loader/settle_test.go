@@ -42,12 +42,14 @@ func TestSettle(t *testing.T) {
 	p, err := Open(Options{Probe: Tracepoint})
 	must(err)
 	defer p.Close()
+	var cookie uint64
 	counted := func() uint64 {
 		t.Helper()
 		tables, err := p.Tables(time.Now())
 		must(err)
 		for _, table := range tables {
-			if table.Cookie == server.Cookie {
+			if table.Inode == server.Inode && !table.Gone {
+				cookie = table.Cookie
 				return table.Refused.Total()
 			}
 		}
@@ -56,17 +58,17 @@ func TestSettle(t *testing.T) {
 	}
 
 	refuse(10)
-	must(p.core.link.Close())
+	must(p.program.kfree.Close())
 	refuse(300)
 	if got := counted(); got != 10 {
 		t.Fatalf("counted %d while detached, want 10", got)
 	}
-	must(p.Settle(server.Cookie))
+	must(p.Settle(cookie))
 	if got := counted(); got != 310 {
 		t.Errorf("counted %d after settle, want 310", got)
 	}
-	must(p.Settle(server.Cookie))
-	must(p.core.attach())
+	must(p.Settle(cookie))
+	must(p.program.attachKfree())
 	refuse(7)
 	if got := counted(); got != 317 {
 		t.Errorf("counted %d after attaching anew, want 317", got)

@@ -12,18 +12,18 @@ import (
 const testRunOnCPU = 1
 
 // begin makes the first walk, which separates history from what is counted.
-func (c *core) begin() error {
-	if _, err := c.objs.WalkNamespaces.Run(&ebpf.RunOptions{Context: [1]uint64{1}}); err != nil {
+func (p *program) begin() error {
+	if _, err := p.coll.Programs[programProgWalkNamespaces].Run(&ebpf.RunOptions{Context: [1]uint64{1}}); err != nil {
 		return fmt.Errorf("walk network namespaces: %w", err)
 	}
 	ready := 0
 	for cpu := range ebpf.MustPossibleCPU() {
-		switch err := c.walkOn(uint32(cpu)); {
+		switch err := p.walkOn(uint32(cpu)); {
 		case errors.Is(err, unix.ENXIO): // offline
 		case err != nil:
 			return fmt.Errorf("walk network namespaces: %w", err)
 		default:
-			c.walkCPU = uint32(cpu)
+			p.walkCPU = uint32(cpu)
 			ready++
 		}
 	}
@@ -33,24 +33,37 @@ func (c *core) begin() error {
 	return nil
 }
 
+// catchUp counts what was refused before anything was attached, where nothing is history.
+func (p *program) catchUp() error {
+	if err := p.readSlots(); err != nil {
+		return err
+	}
+	for cookie := range p.slots {
+		if err := p.settle(cookie); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Walk meets every namespace there is, also those that no process is in and no file names. Namespaces that it no
 // longer meets are gone: some time later Tables forgets them. It also begins to count on CPUs that came online.
 func (p *Probe) Walk() error {
-	if p.core == nil {
+	if !p.Counts() {
 		return nil
 	}
-	return p.core.walk()
+	return p.program.walk()
 }
 
-func (c *core) walk() error {
+func (p *program) walk() error {
 	var walk uint32
-	if err := c.objs.CurrentWalk.Get(&walk); err != nil {
+	if err := p.vars.CurrentWalk.Get(&walk); err != nil {
 		return fmt.Errorf("walk network namespaces: %w", err)
 	}
-	if err := c.objs.CurrentWalk.Set(walk + 1); err != nil {
+	if err := p.vars.CurrentWalk.Set(walk + 1); err != nil {
 		return fmt.Errorf("walk network namespaces: %w", err)
 	}
-	cpus, err := c.cpus()
+	cpus, err := p.cpus()
 	if err != nil {
 		return err
 	}
@@ -58,14 +71,14 @@ func (c *core) walk() error {
 		if cpus[cpu].Ready != 0 {
 			continue
 		}
-		if err := c.walkOn(uint32(cpu)); err != nil && !errors.Is(err, unix.ENXIO) {
+		if err := p.walkOn(uint32(cpu)); err != nil && !errors.Is(err, unix.ENXIO) {
 			return fmt.Errorf("walk network namespaces: %w", err)
 		}
 	}
-	err = c.walkOn(c.walkCPU)
+	err = p.walkOn(p.walkCPU)
 	for cpu := 0; cpu < len(cpus) && errors.Is(err, unix.ENXIO); cpu++ { // it went offline
-		c.walkCPU = uint32(cpu)
-		err = c.walkOn(c.walkCPU)
+		p.walkCPU = uint32(cpu)
+		err = p.walkOn(p.walkCPU)
 	}
 	if err != nil {
 		return fmt.Errorf("walk network namespaces: %w", err)
@@ -75,9 +88,9 @@ func (c *core) walk() error {
 
 // walkOn runs the walk on one CPU to its end. The program stops after some steps, lest it keep the CPU from its
 // interrupts.
-func (c *core) walkOn(cpu uint32) error {
+func (p *program) walkOn(cpu uint32) error {
 	for {
-		more, err := c.objs.WalkNamespaces.Run(&ebpf.RunOptions{Context: [1]uint64{0}, CPU: cpu, Flags: testRunOnCPU})
+		more, err := p.coll.Programs[programProgWalkNamespaces].Run(&ebpf.RunOptions{Context: [1]uint64{0}, CPU: cpu, Flags: testRunOnCPU})
 		if err != nil {
 			return err
 		}

@@ -128,5 +128,7 @@ type Stop struct {
 	Evicted      uint64          `json:"evicted"`
 	Lost         uint64          `json:"lost"`
 	Unattributed uint64          `json:"unattributed"`
-	Uptime       int64           `json:"uptime_ns"`
+	// Missed is how many calls the hooks were kept from seeing: nothing that was counted, but causes that are conclusions.
+	Missed uint64 `json:"missed,omitempty"`
+	Uptime int64  `json:"uptime_ns"`
 }

@@ -141,7 +141,7 @@ func (s *session) of(ns *lab.Namespace) record.NetNS {
 	for _, r := range s.records {
 		if sample, ok := r.(*record.Sample); ok {
 			for _, n := range sample.NetNS {
-				if n.NS == ns.Inode && n.Cookie == ns.Cookie {
+				if is(n, ns) {
 					last = n
 				}
 			}
@@ -151,6 +151,13 @@ func (s *session) of(ns *lab.Namespace) record.NetNS {
 		s.t.Fatalf("nothing was told of %s", ns.Name)
 	}
 	return last
+}
+
+// dropsSoFar is drops while the run goes on.
+func (s *session) dropsSoFar() []*record.Drop {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.drops()
 }
 
 func (s *session) drops() []*record.Drop {

@@ -27,6 +27,10 @@ type place struct {
 	gone     bool // not on the kernel's list any more
 	slotted  bool // the program has a table of it
 
+	missed      uint64 // by the hooks, of all places, when theirs were last read here
+	idle        uint64 // looks of the program that found nothing ...
+	idleSettled uint64 // ... and how many of them there had been when nothing was missing yet
+
 	active time.Time     // when something last moved
 	readAt moment        // before the last look
 	told   *record.NetNS // as it was last listed
@@ -73,15 +77,13 @@ func (w *watcher) discover() error {
 	if !w.finder.Changed() && at.Sub(w.scanned) < w.rhythm().scan {
 		return nil
 	}
-	if err := w.scan(false); err != nil {
-		return err
-	}
+	w.scan(false)
 	return w.meet(false) // who is gone
 }
 
 // scan finds namespaces by their files and processes. history: those found are older than the counting. If that fails,
 // counting goes on: the program does not need names.
-func (w *watcher) scan(history bool) error {
+func (w *watcher) scan(history bool) {
 	w.scanned = time.Now()
 	look, err := w.finder.Scan()
 	if err != nil {
@@ -89,7 +91,7 @@ func (w *watcher) scan(history bool) error {
 			w.lame = true
 			w.out.Notice(fmt.Sprintf("network namespaces cannot be found: %v", err))
 		}
-		return nil
+		return
 	}
 	w.lame = false
 	for _, p := range w.places {
@@ -105,7 +107,6 @@ func (w *watcher) scan(history bool) error {
 		w.denied = true
 		w.out.Notice(Denied(look.Denied))
 	}
-	return nil
 }
 
 // keyOf is the identity of a namespace that was found. Where we may not enter it, its cookie is unknown; the program
@@ -113,7 +114,7 @@ func (w *watcher) scan(history bool) error {
 func (w *watcher) keyOf(ns netns.Namespace) key {
 	if ns.Cookie == 0 {
 		for k, p := range w.places {
-			if k.inode == ns.Inode && p.slotted && !p.gone {
+			if k.inode == ns.Inode && k.cookie != 0 && !p.gone {
 				return k
 			}
 		}
@@ -129,6 +130,9 @@ func Denied(processes int) string {
 
 func (w *watcher) place(k key, history bool) *place {
 	p := w.places[k]
+	if p == nil && w.adopt(k) {
+		return w.places[k]
+	}
 	if p == nil {
 		p = &place{ns: netns.Namespace{Inode: k.inode, Cookie: k.cookie}, history: history, unseen: 1}
 		w.places[k] = p
@@ -154,15 +158,30 @@ func (w *watcher) meetTables(tables []loader.Table, history bool) {
 	for i := range tables {
 		t := &tables[i]
 		k := key{t.Cookie, t.Inode}
-		if w.places[k] == nil && !history {
+		known := w.places[k] != nil
+		p := w.place(k, history)
+		if !known && p.ns.Path == "" && !history {
 			w.scanned = time.Time{} // someone new: look for its name
 		}
-		p := w.place(k, history)
 		p.slotted, p.gone = true, t.Gone
-		if p.account.Behind(t.Refused) {
+		if p.account.Behind(t.Refused, t.Hooked) {
 			p.active = time.Now()
 		}
 	}
+}
+
+// adopt gives a namespace that was found before the program knew it, where the kernel does not tell its cookie, the one
+// that the program knows it by.
+func (w *watcher) adopt(k key) bool {
+	found := key{inode: k.inode}
+	p := w.places[found]
+	if p == nil || p.unseen > 0 {
+		return false
+	}
+	p.ns.Cookie = k.cookie
+	w.places[k] = p
+	delete(w.places, found)
+	return true
 }
 
 // book enters what the program counted into the accounts. It comes after a look at each table where something happened,
@@ -174,9 +193,17 @@ func (w *watcher) book() error {
 	}
 	w.unbooked = false
 	w.meetTables(tables, false)
+	if err := w.lookAtHooks(); err != nil {
+		return err
+	}
 	for i := range tables {
 		t := &tables[i]
 		p := w.places[key{t.Cookie, t.Inode}]
+		p.account.Hooks(t.Hooked, w.sure(p))
+		if p.account.Missing() == 0 {
+			p.idleSettled = p.idle
+		}
+		p.idle = t.Idle
 		if p.account.NeedsWitness(t.Refused) {
 			if w.enter(p, &w.witness) {
 				p.account.Witness(&w.witness)
@@ -186,8 +213,9 @@ func (w *watcher) book() error {
 		}
 		p.account.Program(t.Refused, t.Counted, w.tally.NotReady)
 	}
+	w.tellBlindHooks()
 	for _, p := range w.places {
-		if !p.slotted && p.unseen == 0 && w.probe.Counts() {
+		if !p.slotted && p.unseen == 0 {
 			p.account.NoProgram()
 		}
 	}
@@ -218,6 +246,7 @@ func (w *watcher) read(p *place) {
 	case w.probe.Counts():
 		p.account.Kernel(s)
 	default:
+		w.readHooks(p)
 		p.account.Counters(s)
 	}
 	if p.account.Count != count || p.account.Evicted != evicted || p.account.Drops != drops {

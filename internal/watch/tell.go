@@ -24,7 +24,7 @@ func (w *watcher) tell() error {
 	}
 	s := &record.Sample{
 		Interval: w.toldAt.Sub(since).Nanoseconds(), Buckets: w.limits.Buckets,
-		Lost: w.lostSamples(), Unattributed: w.totals().unattributed, NetNS: []record.NetNS{},
+		Lost: w.lostEvents(), Unattributed: w.totals().unattributed, NetNS: []record.NetNS{},
 	}
 	for _, p := range w.all() {
 		r := p.record()

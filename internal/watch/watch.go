@@ -31,6 +31,7 @@ type Options struct {
 	Duration time.Duration // how long; 0 is until the context ends
 	Samples  int           // drop records a second, at most; 0 is none
 	Root     string        // where proc, sys are; "" is the machine's own
+	Alone    bool          // hooks without the core, as on kernels where the core cannot run
 }
 
 // Output is where records go.
@@ -62,8 +63,8 @@ func Run(ctx context.Context, o Options, out Output) (err error) {
 		select {
 		case <-ctx.Done():
 			return w.finish()
-		case s := <-w.samples:
-			err = w.sample(s)
+		case e := <-w.events:
+			err = w.event(e)
 		case <-ticker.C:
 			err = w.tick()
 		}
@@ -80,13 +81,15 @@ type watcher struct {
 	reader *conntrack.Reader
 	finder *netns.Finder
 
-	probe   *loader.Probe // nil while conntrack is not loaded
-	samples chan loader.Sample
-	drained chan struct{} // closed when the goroutine that feeds samples has ended
-	unsent  atomic.Uint64 // samples that found no room in samples
+	probe    *loader.Probe // nil while conntrack is not loaded
+	instance uint64        // the loading of conntrack that the probe is for
+	events   chan loader.Event
+	drained  chan struct{} // closed when the goroutine that feeds events has ended
+	unsent   atomic.Uint64 // events that found no room in events
 
 	places   map[key]*place
 	past     totals // of namespaces that are no more
+	missed   uint64 // by hooks of probes that are closed
 	tally    loader.Tally
 	unbooked bool // the tally moved since the last book
 	sight    ledger.Sight
@@ -95,6 +98,7 @@ type watcher struct {
 
 	crowded bool   // said that there is no room for all namespaces
 	settled uint64 // of what the program skipped, how many were found
+	hooks   hooks
 
 	ticks    int
 	begun    time.Time
@@ -124,11 +128,11 @@ func newWatcher(o Options, out Output) (*watcher, error) {
 	}
 	return &watcher{
 		o: o, out: out, reader: reader, finder: finder,
-		samples: make(chan loader.Sample, 256),
-		places:  map[key]*place{},
-		begun:   time.Now(),
-		last:    now(),
-		budget:  budget{perSecond: o.Samples},
+		events: make(chan loader.Event, 256),
+		places: map[key]*place{},
+		begun:  time.Now(),
+		last:   now(),
+		budget: budget{perSecond: o.Samples},
 	}, nil
 }
 
@@ -145,22 +149,26 @@ func (w *watcher) open() error {
 		w.out.Notice("conntrack is not loaded: waiting for it (ctwatch does not load it)")
 		return w.start(loader.Probe{Skipped: []loader.Skip{{Probe: loader.Auto, Why: "conntrack is not loaded"}}})
 	}
-	probe, err := loader.Open(loader.Options{Probe: w.o.Probe, Samples: w.o.Samples, Module: conntrack.IsModule(w.o.Root)})
+	// What comes to be while we watch has no history.
+	first := w.ticks == 0
+	w.instance = conntrack.Instance(w.o.Root)
+	probe, err := loader.Open(loader.Options{Probe: w.o.Probe, Samples: w.o.Samples, Module: conntrack.IsModule(w.o.Root),
+		Fresh: !first, Alone: w.o.Alone})
 	if err != nil {
 		return err
 	}
-	w.probe = probe
+	w.probe, w.hooks = probe, hooks{}
+	if probe.HoldsModule() {
+		w.out.Notice("the module nf_conntrack cannot be unloaded while probe fexit is attached to it (--probe tracepoint and kprobe do not hold it)")
+	}
 	w.feed()
-	first := w.ticks == 0
 	if _, err := w.moved(); err != nil {
 		return err
 	}
 	if err := w.meet(first); err != nil {
 		return err
 	}
-	if err := w.scan(first); err != nil {
-		return err
-	}
+	w.scan(first)
 	for _, p := range w.places {
 		w.read(p)
 	}
@@ -198,7 +206,7 @@ func (w *watcher) tick() error {
 	if err := w.gap(); err != nil {
 		return err
 	}
-	if w.probe == nil || !conntrack.Loaded(w.o.Root) {
+	if w.probe == nil || !conntrack.Loaded(w.o.Root) || conntrack.Instance(w.o.Root) != w.instance {
 		return w.absent()
 	}
 	if err := w.count(w.due); err != nil {
@@ -221,9 +229,12 @@ func (w *watcher) absent() error {
 		w.unloaded = now()
 		err := errors.Join(w.book(), w.flush(), w.probe.Close())
 		w.unsent.Add(w.tally.SamplesLost)
-		w.tally, w.settled = loader.Tally{}, 0
+		w.missed += w.hooks.missed
+		w.tally, w.settled, w.hooks = loader.Tally{}, 0, hooks{}
 		w.probe = nil
-		return err
+		if err != nil {
+			return err
+		}
 	}
 	if !conntrack.Loaded(w.o.Root) {
 		return nil
@@ -263,6 +274,10 @@ func (w *watcher) count(due func(*place) bool) error {
 	if _, err := w.moved(); err != nil {
 		return err
 	}
+	if !w.probe.Counts() {
+		w.tellBlindHooks()
+		return w.bookAlone(false)
+	}
 	if !w.unbooked && !open {
 		return nil
 	}
@@ -283,32 +298,33 @@ func (w *watcher) moved() (bool, error) {
 		w.crowded = true
 		w.out.Notice("there are more network namespaces than the program has room for: what is refused in the others is unattributed")
 	}
-	moved := w.tally.Refusals != before.Refusals || w.tally.Entered != before.Entered
+	moved := w.tally.Refusals != before.Refusals || w.tally.Entered != before.Entered || w.tally.Hits != before.Hits
 	w.unbooked = w.unbooked || moved
 	return moved, nil
 }
 
-// settle has the program find what it was kept from seeing. It was kept from it so many times, and no more than that was
-// missed; what is missing beyond came another way, and stays unattributed.
+// settle has the program find what it was kept from seeing: because it was at work on that CPU, or because the packet
+// moved to another CPU between being refused and being freed. It counts how often that may have been, and no more than
+// that was missed; what is missing beyond came another way, and stays unattributed.
 func (w *watcher) settle() error {
-	var missing uint64
-	for _, p := range w.places {
-		missing += p.account.Missing()
-	}
-	if missing == 0 {
-		return nil
-	}
 	skipped, err := w.probe.SkippedLooks()
-	if err != nil || missing > skipped-w.settled {
+	if err != nil {
 		return err
 	}
-	w.settled += missing
+	found := false
 	for _, p := range w.places {
-		if p.account.Missing() > 0 {
-			if err := w.probe.Settle(p.ns.Cookie); err != nil {
-				return err
-			}
+		missing := p.account.Missing()
+		if missing == 0 || missing > skipped-w.settled && missing > p.idle-p.idleSettled {
+			continue
 		}
+		if err := w.probe.Settle(p.ns.Cookie); err != nil {
+			return err
+		}
+		w.settled += min(missing, skipped-w.settled)
+		found = true
+	}
+	if !found {
+		return nil
 	}
 	return w.book()
 }
@@ -329,6 +345,11 @@ func (w *watcher) finish() error {
 				break
 			}
 		}
+		if !w.probe.Counts() {
+			if err := w.bookAlone(true); err != nil {
+				return err
+			}
+		}
 		if err := w.tell(); err != nil {
 			return err
 		}
@@ -336,7 +357,7 @@ func (w *watcher) finish() error {
 	t := w.totals()
 	return w.record(&record.Stop{
 		Totals: t.drops, Evicted: t.evicted, Unattributed: t.unattributed,
-		Lost: w.lostSamples(), Uptime: time.Since(w.begun).Nanoseconds(),
+		Lost: w.lostEvents(), Missed: w.missed + w.hooks.missed, Uptime: time.Since(w.begun).Nanoseconds(),
 	})
 }
 

@@ -3,8 +3,11 @@
 package need
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -22,6 +25,22 @@ func Tool(t testing.TB, name string) {
 	if _, err := exec.LookPath(name); err != nil {
 		lack(t, name+" is not installed")
 	}
+}
+
+// Probe skips for a probe that does not work here, unless it must: the kernel's own probes must everywhere but those that
+// need what some kernels refuse. What boots a kernel knows which it has (CTWATCH_TEST_PROBES, by commas).
+func Probe(t testing.TB, name string, why error) {
+	t.Helper()
+	if MustProbe(name) {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// MustProbe reports whether a probe has to work on this kernel.
+func MustProbe(name string) bool {
+	list := cmp.Or(os.Getenv("CTWATCH_TEST_PROBES"), "tracepoint,counters")
+	return slices.Contains(strings.Split(list, ","), name)
 }
 
 func lack(t testing.TB, what string) {

@@ -14,14 +14,16 @@ import (
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 )
 
-// Sample is one refused packet.
-type Sample struct {
+// Event is one refused packet or, if Begins says so, something that a hook saw begin after a second or more without it.
+type Event struct {
 	Boot   time.Duration // since boot, suspend included
 	Cookie uint64        // of the network namespace
 	Inode  uint64
+	Begins Beginning // not Nothing: the fields below are empty
 
 	Cause conntrack.Cause
-	// Alone: the drop counter moved alone. Cause is TableFull, and AllocFailed if the table was not full at that moment.
+	// Alone: the drop counter moved alone, and no hook saw why. Cause is TableFull, and AllocFailed if the table was not full
+	// at that moment.
 	Alone bool
 	// Inferred: several refusals were found at once, and this packet's may be another of them.
 	Inferred bool
@@ -34,34 +36,50 @@ type Sample struct {
 	Hook         string // prerouting, input, output or postrouting
 }
 
+// Beginning is what a hook tells at once.
+type Beginning uint8
+
+// What may begin.
+const (
+	Nothing  Beginning = iota
+	Refusing           // the table is full and nothing could be evicted, or there was a clash: packets are being refused
+	Evicting           // the table is full: entries are being evicted to make room
+)
+
 // sampleSize is sizeof(struct sample), bpf/abi.h.
 const sampleSize = 80
 
-// ReadSample waits for the next refused packet that the program looked at. It fails with os.ErrClosed after Close,
-// and with a probe that takes no samples.
-func (p *Probe) ReadSample(s *Sample) error {
-	if p.core == nil {
+// ReadEvent waits for the next event. It fails with os.ErrClosed after Close, and with a probe that has none.
+func (p *Probe) ReadEvent(e *Event) error {
+	if p.program == nil {
 		return os.ErrClosed
 	}
-	err := p.core.ring.ReadInto(&p.core.record)
+	err := p.program.ring.ReadInto(&p.program.record)
 	switch {
 	case errors.Is(err, ringbuf.ErrFlushed):
 		return os.ErrClosed
 	case err != nil:
 		return err
 	}
-	return decode(p.core.record.RawSample, s)
+	return decode(p.program.record.RawSample, e)
 }
 
-// EndSamples makes ReadSample return what is in the ring, and then os.ErrClosed.
-func (p *Probe) EndSamples() error {
-	if p.core == nil {
+// EndEvents makes ReadEvent return what is in the ring, and then os.ErrClosed.
+func (p *Probe) EndEvents() error {
+	if p.program == nil {
 		return nil
 	}
-	return p.core.ring.Flush()
+	return p.program.ring.Flush()
 }
 
-func decode(raw []byte, s *Sample) error {
+// Flags of struct sample, bpf/abi.h.
+const (
+	flagInferred = 1 << iota
+	flagFull
+	flagBegins
+)
+
+func decode(raw []byte, e *Event) error {
 	var r programSample
 	if len(raw) < sampleSize {
 		return fmt.Errorf("decode a sample: %d bytes instead of %d", len(raw), sampleSize)
@@ -69,22 +87,23 @@ func decode(raw []byte, s *Sample) error {
 	if _, err := binary.Decode(raw, binary.NativeEndian, &r); err != nil {
 		return fmt.Errorf("decode a sample: %w", err)
 	}
-	*s = Sample{
-		Boot:     time.Duration(r.TimeNs),
-		Cookie:   r.Cookie,
-		Inode:    uint64(r.Inum),
-		Alone:    programKind(r.Kind) == programKindKIND_DROP_ALONE,
-		Inferred: r.Flags&1 != 0,
-		Cause:    causeOf(programKind(r.Kind)),
-		Proto:    r.Proto,
-		Src:      address(r.Family, r.Src),
-		Dst:      address(r.Family, r.Dst),
-		Sport:    networkOrder(r.Sport),
-		Dport:    networkOrder(r.Dport),
-		Hook:     hookName(r.Hook),
+	*e = Event{Boot: time.Duration(r.TimeNs), Cookie: r.Cookie, Inode: uint64(r.Inum)}
+	if r.Flags&flagBegins != 0 {
+		e.Begins = Refusing
+		if programBeginning(r.Kind) == programBeginningBEGIN_EVICTING {
+			e.Begins = Evicting
+		}
+		return nil
 	}
+	e.Alone = programKind(r.Kind) == programKindKIND_DROP_ALONE && r.Flags&flagFull == 0
+	e.Inferred = r.Flags&flagInferred != 0
+	e.Cause = causeOf(programKind(r.Kind))
+	e.Proto = r.Proto
+	e.Src, e.Dst = address(r.Family, r.Src), address(r.Family, r.Dst)
+	e.Sport, e.Dport = networkOrder(r.Sport), networkOrder(r.Dport)
+	e.Hook = hookName(r.Hook)
 	name, _, _ := bytes.Cut(r.Ifname[:], []byte{0})
-	s.Ifname = string(name)
+	e.Ifname = string(name)
 	return nil
 }
 

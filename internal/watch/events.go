@@ -13,15 +13,15 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
-// feed passes the probe's samples on until the probe is closed.
+// feed passes the probe's events on until the probe is closed.
 func (w *watcher) feed() {
 	w.drained = make(chan struct{})
 	go func(p *loader.Probe, drained chan struct{}) {
 		defer close(drained)
-		var s loader.Sample
-		for p.ReadSample(&s) == nil {
+		var e loader.Event
+		for p.ReadEvent(&e) == nil {
 			select {
-			case w.samples <- s:
+			case w.events <- e:
 			default:
 				w.unsent.Add(1)
 			}
@@ -29,20 +29,20 @@ func (w *watcher) feed() {
 	}(w.probe, w.drained)
 }
 
-// flush handles the samples that are already on their way, and ends the feed.
+// flush handles the events that are already on their way, and ends the feed.
 func (w *watcher) flush() error {
-	if err := w.probe.EndSamples(); err != nil {
+	if err := w.probe.EndEvents(); err != nil {
 		return err
 	}
 	for {
 		select {
-		case s := <-w.samples:
-			if err := w.sample(s); err != nil {
+		case e := <-w.events:
+			if err := w.event(e); err != nil {
 				return err
 			}
 		case <-w.drained:
-			for len(w.samples) > 0 {
-				if err := w.sample(<-w.samples); err != nil {
+			for len(w.events) > 0 {
+				if err := w.event(<-w.events); err != nil {
 					return err
 				}
 			}
@@ -51,20 +51,31 @@ func (w *watcher) flush() error {
 	}
 }
 
-// lostSamples is how many refused packets were to be told of and are not.
-func (w *watcher) lostSamples() uint64 { return w.tally.SamplesLost + w.unsent.Load() }
+// lostEvents is how many refused packets were to be told of and are not.
+func (w *watcher) lostEvents() uint64 { return w.tally.SamplesLost + w.unsent.Load() }
 
-// sample tells of one refused packet.
-func (w *watcher) sample(s loader.Sample) error {
-	p := w.places[key{s.Cookie, s.Inode}]
-	if p == nil || p.ns.Path == "" {
-		if time.Since(w.scanned) > 100*time.Millisecond {
-			if err := w.scan(false); err != nil {
-				return err
-			}
-		}
-		p = w.place(key{s.Cookie, s.Inode}, false)
+func (w *watcher) event(e loader.Event) error {
+	if e.Begins != loader.Nothing {
+		return w.begins(e)
 	}
+	return w.refused(e)
+}
+
+// placeOf is where the event happened. Of a namespace that has no name yet, it looks for one.
+func (w *watcher) placeOf(e loader.Event) *place {
+	k := key{e.Cookie, e.Inode}
+	if p := w.place(k, false); p.ns.Path != "" {
+		return p
+	}
+	if time.Since(w.scanned) > 100*time.Millisecond {
+		w.scan(false)
+	}
+	return w.place(k, false)
+}
+
+// refused tells of one refused packet.
+func (w *watcher) refused(s loader.Event) error {
+	p := w.placeOf(s)
 	p.active = time.Now()
 	// A look from before the packet was refused tells nothing of why. Also for a packet that is not told of: the look is
 	// evidence for all that were refused around now.

@@ -1,0 +1,107 @@
+package watch
+
+import (
+	"time"
+
+	"github.com/ctwatch/ctwatch/internal/loader"
+)
+
+// hooks is how well the probe's hooks see, as of the last look.
+type hooks struct {
+	missed   uint64 // calls that they were kept from seeing
+	hits     uint64
+	unhooked uint64 // table_full by conclusion
+	told     bool   // said that they see nothing
+}
+
+// unhookedMuch is how many refusals a full table has in between two looks, without a hook seeing one, until that is told.
+const unhookedMuch = 100
+
+// lookAtHooks learns how much the hooks missed. It comes after they were read.
+func (w *watcher) lookAtHooks() (err error) {
+	w.hooks.missed, err = w.probe.Missed()
+	return err
+}
+
+// sure reports whether the hooks missed nothing, here or elsewhere, since they were last read at the place. What a kprobe
+// misses does not always show.
+func (w *watcher) sure(p *place) bool {
+	missed := w.hooks.missed - p.missed
+	p.missed = w.hooks.missed
+	return w.probe.Name == loader.Fexit && missed == 0
+}
+
+// tellBlindHooks says so if the hooks see nothing any more, as when somebody switches kprobes off. Counting goes on.
+func (w *watcher) tellBlindHooks() {
+	if !w.probe.Hooked() {
+		return
+	}
+	var unhooked uint64
+	for _, p := range w.places {
+		unhooked += p.account.Unhooked
+	}
+	blind := w.tally.Hits == w.hooks.hits && unhooked >= w.hooks.unhooked+unhookedMuch
+	w.hooks.hits, w.hooks.unhooked = w.tally.Hits, unhooked
+	if blind && !w.hooks.told {
+		w.hooks.told = true
+		w.out.Notice("the hooks see nothing of what is refused (kprobes or function tracing switched off since the start?): " +
+			"all is counted, but table_full is concluded from the table's fill")
+	}
+}
+
+// readHooks tells the account of a place that was read what hooks alone saw there.
+func (w *watcher) readHooks(p *place) {
+	hooked, err := w.probe.HookedIn(p.ns.Cookie)
+	if err == nil && w.probe.Hooked() {
+		err = w.lookAtHooks()
+	}
+	p.account.Hooks(hooked, err == nil && w.sure(p))
+}
+
+// bookAlone is book for probes that do not count every refusal. Of a namespace that is gone, what the hooks saw is all
+// there is. last: nobody will look again.
+func (w *watcher) bookAlone(last bool) error {
+	if !w.probe.Hooked() {
+		return nil
+	}
+	tables, err := w.probe.Tables(time.Now())
+	if err != nil {
+		return err
+	}
+	w.unbooked = false
+	w.meetTables(tables, false)
+	for i := range tables {
+		t := &tables[i]
+		p := w.places[key{t.Cookie, t.Inode}]
+		if p.unseen == 0 || p.unseen == 1 && !last {
+			continue // its counters are read, or it may be found again
+		}
+		p.account.Hooks(t.Hooked, false)
+		p.account.Unread()
+		if time.Since(p.active) >= activeFor {
+			if err := w.probe.Forget(t.Cookie); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// begins handles what a hook saw begin: the place is looked at, and what is found is told, at once.
+func (w *watcher) begins(e loader.Event) error {
+	p := w.placeOf(e)
+	p.active = time.Now()
+	w.read(p)
+	if time.Since(w.toldAt) < leastInterval {
+		return nil
+	}
+	if w.probe.Counts() {
+		if err := w.book(); err != nil {
+			return err
+		}
+	}
+	return w.tell()
+}
+
+// leastInterval is how long at least between two samples that nobody asked for: many namespaces may begin at once.
+const leastInterval = 50 * time.Millisecond
