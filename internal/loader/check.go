@@ -66,15 +66,23 @@ func checkKprobe() error {
 	if err := checkCapabilities([]capability{capBPF, capPerfmon}); err != nil {
 		return err
 	}
-	// Debian's and Ubuntu's kernels know a level 3, their default, above which nobody else may open a perf event.
-	const paranoid = "/proc/sys/kernel/perf_event_paranoid"
-	text, _ := os.ReadFile(paranoid)
-	if level, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && level > 2 {
+	if level := perfEventParanoid(); level > 2 {
 		if err := checkCapabilities([]capability{capSysAdmin}); err != nil {
 			return fmt.Errorf("%w, for kernel.perf_event_paranoid is %d (with 2 CAP_BPF and CAP_PERFMON are enough)", err, level)
 		}
 	}
 	return nil
+}
+
+// perfEventParanoid is kernel.perf_event_paranoid. Debian's and Ubuntu's kernels know a level above 2, and have it by default:
+// then nobody but CAP_SYS_ADMIN may open a perf event. Where it cannot be read, it is taken to be 2.
+func perfEventParanoid() int {
+	text, _ := os.ReadFile("/proc/sys/kernel/perf_event_paranoid")
+	level, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 2
+	}
+	return level
 }
 
 // checkFtrace reports whether the kernel changes functions for those who trace them. With 0 it takes kprobes and fexit

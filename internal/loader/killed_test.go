@@ -16,7 +16,14 @@ import (
 	"github.com/ctwatch/ctwatch/test/lab"
 )
 
+// hold holds a probe as a process of its own.
 func hold() {
+	if os.Getenv("CTWATCH_TEST_LOCK_LITTLE") != "" {
+		if err := lockLittle(); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
 	p, err := Open(Options{Probe: os.Getenv("CTWATCH_TEST_HOLD"), Samples: 1, Module: conntrack.IsModule("")})
 	if err != nil {
 		fmt.Println(err)

@@ -27,6 +27,14 @@ func Tool(t testing.TB, name string) {
 	}
 }
 
+// Guest needs a machine that is there for this test alone, whose settings nobody else depends on (CTWATCH_TEST_GUEST).
+func Guest(t testing.TB) {
+	t.Helper()
+	if os.Getenv("CTWATCH_TEST_GUEST") == "" {
+		t.Skip("changes settings of the whole machine: is for virtual machines of its own")
+	}
+}
+
 // Probe skips for a probe that does not work here, unless it must: the kernel's own probes must everywhere but those that
 // need what some kernels refuse. What boots a kernel knows which it has (CTWATCH_TEST_PROBES, by commas).
 func Probe(t testing.TB, name string, why error) {
