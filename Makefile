@@ -25,10 +25,10 @@ demo: setup-run build ## Have the real kernel refuse real packets, and count the
 	go run ./test/demo ./ctwatch
 
 .PHONY: test
-test: setup-test check-generated lint build test-arm64 test-race test-unit ## The gate: everything that a change must pass (root)
+test: setup-test check-generated lint build test-arm64 test-race test-unit test-vm ## The gate: everything that a change must pass (root)
 
 .PHONY: test-all
-test-all: test fuzz bench-bpf bench-rest ## The gate, and what takes longer
+test-all: test test-vm-long fuzz bench-bpf bench-rest ## The gate, and what takes longer
 
 .PHONY: test-unit
 test-unit: ## Unit tests and native kernel tests, at full size
@@ -37,6 +37,17 @@ test-unit: ## Unit tests and native kernel tests, at full size
 .PHONY: test-race
 test-race: ## The same with the race detector, at a smaller size
 	go test -count=1 -race -short -timeout 20m ./...
+
+KERNELS ?=
+PROBE ?=
+.PHONY: test-vm
+test-vm: setup-vm ## Boot real kernels and run the tests in them (KERNELS=, PROBE=)
+	go run ./test/vm -kernels '$(KERNELS)' -probe '$(PROBE)'
+
+.PHONY: test-vm-long
+test-vm-long: setup-vm ## Run all tests in every kernel, and try the newest
+	go run ./test/vm -long -timeout 15m -scenarios none
+	go run ./test/vm -long -timeout 15m -kernels newest
 
 .PHONY: test-arm64
 test-arm64: ## Build for the other architecture
@@ -63,7 +74,7 @@ bench-rest: setup-run build ## Measure the daemon when nothing happens (root)
 lint: ## Check style and the import graph
 	$(GOLANGCI) run ./...
 	clang-format-19 --dry-run --Werror $(BPF)
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh test/vm/*.sh .ci/run
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 
 .PHONY: generate
@@ -77,11 +88,13 @@ check-generated: ## Check that the committed BPF objects match their source
 		echo "check-generated: the BPF objects do not match bpf/: commit what 'make generate' makes" >&2; exit 1; \
 	fi
 
-.PHONY: setup-run setup-test
+.PHONY: setup-run setup-test setup-vm
 setup-run:
 	@scripts/setup.sh run
 setup-test:
 	@scripts/setup.sh test
+setup-vm:
+	@scripts/setup.sh vm
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Installs what building and testing need beside Go, git, gcc and make. Safe to run again: what is there is left alone.
-# Usage: scripts/setup.sh run|test    run: what the demo needs; test: what the gate needs
+# Usage: scripts/setup.sh run|test|vm    run: what the demo needs; test: what the gate needs; vm: what booting kernels needs
 set -euo pipefail
 
 case "${1:-}" in
 run) packages=() ;;
 test) packages=(clang-19 llvm-19 libbpf-dev clang-format-19 shellcheck nftables conntrack iproute2 libc6-dev) ;;
+vm) packages=(qemu-system-x86 busybox-static kmod xz-utils nftables conntrack) ;;
 *)
-	echo "usage: $0 run|test" >&2
+	echo "usage: $0 run|test|vm" >&2
 	exit 2
 	;;
 esac

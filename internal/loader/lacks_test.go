@@ -56,6 +56,7 @@ func TestLacks(t *testing.T) {
 			}},
 		} {
 			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
 				if got := heldWith(t, o.Probe, c.caps); !strings.Contains(got, c.want[o.Probe]) {
 					t.Errorf("%q; want %q", got, c.want[o.Probe])
 				}

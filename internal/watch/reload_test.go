@@ -11,6 +11,7 @@ import (
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/loader"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/watch"
 	"github.com/ctwatch/ctwatch/test/lab"
 )
 
@@ -48,17 +49,15 @@ func TestReload(t *testing.T) {
 
 // TestAbsent starts while conntrack is not loaded, and counts from its first packet on.
 func TestAbsent(t *testing.T) {
-	onWays(t, func(t *testing.T, w way) {
-		needModule(t)
-		load := unload(t)
-		s := watching(t, w.options())
-		s.awaitNotice("not loaded")
-		if lab.IsModule() {
-			t.Error("conntrack was loaded by watching")
-		}
-		load()
-		refuse(t, s)
-	})
+	needModule(t)
+	load := unload(t)
+	s := watching(t, watch.Options{Probe: loader.Auto})
+	s.awaitNotice("not loaded")
+	if lab.IsModule() {
+		t.Error("conntrack was loaded by watching")
+	}
+	load()
+	refuse(t, s)
 }
 
 func needModule(t *testing.T) {

@@ -31,7 +31,7 @@ func (e *End) Clash(ctx context.Context, k Kind, n int) (sent Sent, err error) {
 				packets = append(packets, heldPacket{from: &sources[i], flow: first + flow(j)})
 			}
 		}
-		part, err := e.holdAndRelease(ctx, k, packets, nil)
+		part, err := e.holdAndRelease(ctx, k, packets)
 		sent.Packets += part.Packets
 		sent.Refused += part.Refused
 		if err != nil {
@@ -51,7 +51,7 @@ func (e *End) Twins(ctx context.Context, k Kind, n int) (Sent, error) {
 	for i := range 2 * n {
 		packets = append(packets, heldPacket{from: e, flow: first + flow(i%n)})
 	}
-	sent, err := e.holdAndRelease(ctx, k, packets, nil)
+	sent, err := e.holdAndRelease(ctx, k, packets)
 	if err != nil {
 		return sent, fmt.Errorf("send twins from %s: %w", e.Namespace.Name, err)
 	}
@@ -64,9 +64,8 @@ type heldPacket struct {
 	flow flow
 }
 
-// holdAndRelease sends packets by raw sockets, holds them until all are held, does what is to be done meanwhile, if
-// anything, and lets them go.
-func (e *End) holdAndRelease(ctx context.Context, k Kind, packets []heldPacket, meanwhile func() error) (sent Sent, err error) {
+// holdAndRelease sends packets by raw sockets, holds them until all are held, and lets them go.
+func (e *End) holdAndRelease(ctx context.Context, k Kind, packets []heldPacket) (sent Sent, err error) {
 	if len(packets) > holdMax {
 		return sent, fmt.Errorf("%d packets, at most %d can be held", len(packets), holdMax)
 	}
@@ -105,11 +104,6 @@ func (e *End) holdAndRelease(ctx context.Context, k Kind, packets []heldPacket, 
 		}
 		if err := held.Wait(ctx, len(packets)); err != nil {
 			return err
-		}
-		if meanwhile != nil {
-			if err := meanwhile(); err != nil {
-				return err
-			}
 		}
 		return held.Release()
 	})

@@ -6,9 +6,11 @@
 // process, the limits come back and its namespaces go: see [Open].
 //
 // The causes, and what provokes them: a full table, [Namespace.FillUp]; a clash, [End.Clash]; a chain too long,
-// [Lab.LongChains]; the drop counter for another reason, [End.SeqAdjust]; an entry that is dying or stale at confirm,
-// [End.Race], which takes modules. One is out of reach on a kernel without fault injection. No memory for an entry: the
-// cache is not charged to a cgroup that one could limit, so it takes a machine without any memory.
+// [Lab.LongChains]; the drop counter for another reason, [End.SeqAdjust]. Two are out of reach on a kernel without
+// fault injection. No memory for an entry: the cache is not charged to a cgroup that one could limit, so it takes a
+// machine without any memory. An entry that is dying or stale at confirm: since Linux 5.19 there is no list by which to
+// find an entry that is in no table yet, so nothing marks one as dying; and what makes extensions stale,
+// nf_ct_iterate_destroy, when a module is unloaded, also throws away the packets that are held in queues.
 //
 // The lab runs no programs but /bin/sh (with umount and rm) and, for modules, modprobe, and needs root.
 package lab

@@ -63,7 +63,7 @@ func Unload(ctx context.Context) (removed []string, err error) {
 				return true, nil
 			}
 			err = unix.DeleteModule(next, unix.O_NONBLOCK)
-			if errors.Is(err, unix.EWOULDBLOCK) {
+			if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EBUSY) {
 				if next == conntrackModule && quiet(modules) {
 					return false, fmt.Errorf("unload %s: %w", next, err)
 				}
