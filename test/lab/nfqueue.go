@@ -127,6 +127,11 @@ func (h *Held) Release() error {
 		if err := h.conn.flush(); err != nil {
 			return fmt.Errorf("release packets: %w", err)
 		}
+		// A backlog takes 1000 packets (net.core.netdev_max_backlog) and loses the others without a word. Before 6.4 the kernel
+		// may put off emptying it for long.
+		if err := await(context.Background(), "empty backlogs", backlogsEmpty); err != nil {
+			return err
+		}
 	}
 	h.ids = h.ids[:0]
 	return quiesce()
