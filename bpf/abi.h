@@ -68,21 +68,21 @@ struct call {
 
 /* One CPU's own bookkeeping (map cpus). */
 struct cpu {
-	__u64 offset;		      /* this CPU's per-CPU offset; 0: not yet known */
-	__u64 self;		      /* scratch: where a pointer becomes a number */
-	__u64 refusals;		      /* all refusals counted on this CPU; still: nothing to read */
-	__u64 entered;		      /* namespaces that got a slot here */
-	__u64 unseen;		      /* times a namespace found no free slot */
-	__u64 skipped;		      /* looks not taken because one was being taken */
-	__u64 samples_lost;	      /* samples that found no room in the ring */
-	__u64 cursor;		      /* where an unfinished walk goes on (struct net *) ... */
-	__u64 cursor_cookie;	      /* ... if that is still the same namespace */
-	__u64 jiffy;		      /* when the clock was last read for a sample */
-	__u64 hits;		      /* times a hook saw a refusal or an eviction */
-	__u64 called;		      /* calls that a kprobe saw ... */
-	__u64 returned;		      /* ... and those whose return and namespace its kretprobe found */
-	__u32 ready;		      /* 1: the walk is done here, unknown namespaces are new ones */
-	__u32 busy;		      /* 1: the program is at work on this CPU */
+	__u64 offset;	     /* this CPU's per-CPU offset; 0: not yet known */
+	__u64 self;	     /* scratch: where a pointer becomes a number */
+	__u64 refusals;	     /* all refusals counted on this CPU; still: nothing to read */
+	__u64 entered;	     /* namespaces that got a slot here */
+	__u64 unseen;	     /* times a namespace found no free slot */
+	__u64 skipped;	     /* looks not taken because one was being taken */
+	__u64 samples_lost;  /* samples that found no room in the ring */
+	__u64 cursor;	     /* where an unfinished walk goes on (struct net *) ... */
+	__u64 cursor_cookie; /* ... if that is still the same namespace */
+	__u64 jiffy;	     /* when the clock was last read for a sample */
+	__u64 hits;	     /* times a hook saw a refusal or an eviction */
+	__u64 returned;	     /* returns whose call and namespace a kretprobe found; before called, for who copies ... */
+	__u64 called;	     /* ... calls that a kprobe saw */
+	__u32 ready;	     /* 1: the walk is done here, unknown namespaces are new ones */
+	__u32 busy;	     /* 1: the program is at work on this CPU */
 	struct recent recent[RECENT]; /* by cookie % RECENT */
 	struct call calls[CALLS];     /* by a hash of sp */
 };

@@ -194,7 +194,7 @@ static __always_inline struct table *find(struct cpu *cpu, __u64 cookie)
 	struct recent *recent = &cpu->recent[cookie % RECENT];
 	__u32 slot, *known;
 
-	if (recent->cookie == cookie) {
+	if (core && recent->cookie == cookie) { /* hooks alone have slots taken away from namespaces that live on */
 		slot = recent->slot;
 		return bpf_map_lookup_elem(&tables, &slot);
 	}
@@ -478,11 +478,14 @@ static __always_inline int sample_due(struct cpu *cpu, struct table *t, __u8 kin
 static __always_inline struct table *enter_new(struct cpu *cpu, __u64 cookie, struct net *net)
 {
 	volatile __u64 *scratch = &cpu->self;
+	struct table *t;
 
-	if (!cpu->ready)
+	if (!cpu->ready || !begin_work(cpu))
 		return 0;
 	*scratch = (__u64)net;
-	return enter(cpu, cookie, *scratch, 0);
+	t = enter(cpu, cookie, *scratch, 0);
+	end_work(cpu);
+	return t;
 }
 
 /* Turns what the counters moved into refusals; t->last moves with it. */
@@ -494,13 +497,10 @@ static __noinline int account(struct cpu *cpu, struct table *t, struct counters 
 	__u32 clash, n;
 	int kind = -1;
 
-	if ((__s32)drop < 0 || (__s32)failed < 0 || (__s32)chain < 0) {
-		/* A step back: the module was loaded again, and its counters lie where the old ones lay. */
-		drop = now->drop;
-		failed = now->insert_failed;
-		chain = now->chaintoolong;
-	}
 	t->last = *now;
+	/* Counters never step back. The module is being unloaded, and this is somebody else's memory already. */
+	if ((__s32)drop < 0 || (__s32)failed < 0 || (__s32)chain < 0)
+		return -1;
 	/* A ctnetlink insert moves chaintoolong alone and loses no packet. */
 	if (chain > failed)
 		chain = failed;
@@ -626,9 +626,9 @@ int kfree_skb(__u64 *ctx)
 }
 
 /*
- * The module's exit has run, and the counters of each namespace are freed
- * memory, to which net->ct.stat still points. User space begins anew when it
- * finds that the module is there again.
+ * The module's exit has run, some milliseconds ago, and the counters of each
+ * namespace are freed memory, to which net->ct.stat still points. User space
+ * begins anew when it finds that the module is there again.
  */
 SEC("tp_btf/module_free")
 int BPF_PROG(module_free, struct module *mod)
@@ -874,7 +874,7 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 	struct counters now = {};
 	struct table *t;
 
-	if (!known || !cpu)
+	if (!known || !cpu || (unloadable && unloaded))
 		return 0;
 	slot = *known;
 	t = bpf_map_lookup_elem(&tables, &slot);
@@ -882,6 +882,7 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	read_counters(&now, t->stat);
 	account(cpu, t, &now, 0);
+	t->full_told = t->full;
 	end_work(cpu);
 	return 0;
 }

@@ -10,7 +10,12 @@ import (
 // IsModule reports whether conntrack is a module that can be unloaded, rather than part of the kernel. root is where
 // sys is; "" is the machine's own.
 func IsModule(root string) bool {
-	return exists(filepath.Join(cmp.Or(root, "/"), "sys/module/nf_conntrack/initstate"))
+	return exists(initstatePath(root))
+}
+
+// initstatePath is a file that modules have and what is part of the kernel has not: live, coming or going.
+func initstatePath(root string) string {
+	return filepath.Join(cmp.Or(root, "/"), "sys/module/nf_conntrack/initstate")
 }
 
 // Instance tells one loading of the module nf_conntrack from the next: the kernel numbers its directory in sysfs anew each

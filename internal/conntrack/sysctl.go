@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
@@ -46,9 +48,14 @@ func ReadLimits(root string) (Limits, error) {
 }
 
 // Loaded reports whether the kernel tracks connections, or would if a rule asked for it. It looks for a sysctl under
-// root/proc and opens nothing: a NETLINK_NETFILTER socket would make the kernel load modules.
+// root/proc, and opens no socket: NETLINK_NETFILTER would make the kernel load modules. A module that is still beginning,
+// so that some namespaces have no table yet, or is being unloaded, is not loaded.
 func Loaded(root string) bool {
-	return exists(countPath(root))
+	if !exists(countPath(root)) {
+		return false
+	}
+	state, err := os.ReadFile(initstatePath(root))
+	return err != nil || strings.TrimSpace(string(state)) == "live"
 }
 
 func procDir(root string) string { return filepath.Join(cmp.Or(root, "/"), "proc") }

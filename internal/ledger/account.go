@@ -37,6 +37,8 @@ type Account struct {
 	pending conntrack.Hooked // what the hooks saw and no count has shown yet
 	recent  conntrack.Hooked // what they saw between the last two Hooks
 	sure    bool             // and they missed nothing in that time
+	begun   bool             // Hooks was told something
+	unread  conntrack.Hooked // what Unread counted: a look that can be had after all shows it again
 }
 
 // Baseline says that the namespace is older than the counting: what its counters hold now is history.
@@ -53,6 +55,9 @@ func (a *Account) Counters(s *conntrack.Snapshot) {
 	a.look(s)
 	refused := conntrack.Refused(a.meter.Add(s), s.Known)
 	a.Evicted = a.meter.Totals[conntrack.CounterEarlyDrop]
+	refused.DropAlone -= min(refused.DropAlone, a.unread.Full)
+	refused.Drops[conntrack.Clash] -= min(refused.Drops[conntrack.Clash], a.unread.Clashes)
+	a.unread = conntrack.Hooked{}
 	a.add(refused.Drops, refused.DropAlone)
 }
 
@@ -62,7 +67,8 @@ func (a *Account) Hooks(h conntrack.Hooked, sure bool) {
 	a.recent = conntrack.Hooked{Full: h.Full - a.hooked.Full, Clashes: h.Clashes - a.hooked.Clashes}
 	a.pending.Full += a.recent.Full
 	a.pending.Clashes += a.recent.Clashes
-	a.hooked, a.sure = h, sure
+	// What was refused before they were attached they did not see.
+	a.hooked, a.sure, a.begun = h, sure && a.begun, true
 }
 
 // Unread is for hooks alone, and a namespace whose counters cannot be read, or not any more: what the hooks saw is all there
@@ -70,7 +76,14 @@ func (a *Account) Hooks(h conntrack.Hooked, sure bool) {
 func (a *Account) Unread() {
 	a.Drops[conntrack.TableFull] += a.pending.Full
 	a.Drops[conntrack.Clash] += a.pending.Clashes
+	a.unread.Full += a.pending.Full
+	a.unread.Clashes += a.pending.Clashes
 	a.pending = conntrack.Hooked{}
+}
+
+// Forgotten says that the hooks begin at zero for the namespace, should there be anything more of it.
+func (a *Account) Forgotten() {
+	a.hooked, a.pending, a.recent = conntrack.Hooked{}, conntrack.Hooked{}, conntrack.Hooked{}
 }
 
 // Kernel is for probes that count by themselves: it notes what the kernel says, for Program to compare with.
@@ -131,7 +144,8 @@ func (a *Account) Open() bool { return a.moved || a.residue > 0 || a.Unattribute
 func (a *Account) Restart() {
 	a.meter.Restart()
 	a.seen = conntrack.Refusal{}
-	a.hooked, a.pending, a.recent, a.sure = conntrack.Hooked{}, conntrack.Hooked{}, conntrack.Hooked{}, false
+	a.Forgotten()
+	a.unread, a.sure, a.begun = conntrack.Hooked{}, false, false
 	a.begin, a.snapshot, a.residue = nil, nil, 0
 	a.settled = a.Unattributed
 }

@@ -199,6 +199,8 @@ func TestHooksMakeCertain(t *testing.T) {
 			var byProgram, byCounters Account
 			byProgram.Baseline(c.look)
 			byProgram.Kernel(c.look)
+			byProgram.Hooks(hooked(0), false) // when they were attached
+			byCounters.Hooks(hooked(0), false)
 			byProgram.Hooks(hooked(c.full), c.sure)
 			byProgram.Program(alone(c.alone), nil, nil)
 			byCounters.Baseline(c.look)
@@ -235,6 +237,17 @@ func TestHooksAhead(t *testing.T) {
 	}
 }
 
+// TestHooksAttachedLate: what was refused before they were attached they did not see, and are not asked about.
+func TestHooksAttachedLate(t *testing.T) {
+	var a Account
+	a.Kernel(snapshot(1000, 100, 0, 0))
+	a.Hooks(hooked(20), true)
+	a.Program(alone(100), nil, nil)
+	if diff := cmp.Diff(drops(conntrack.TableFull, 100), a.Drops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestUnread: of a namespace that is gone, hooks alone count what they saw, each packet once.
 func TestUnread(t *testing.T) {
 	var a Account
@@ -244,7 +257,15 @@ func TestUnread(t *testing.T) {
 	a.Hooks(conntrack.Hooked{Full: 8, Clashes: 4}, false)
 	a.Unread()
 	a.Unread()
-	if diff := cmp.Diff(drops(conntrack.TableFull, 8).Add(drops(conntrack.Clash, 4)), a.Drops); diff != "" {
+	want := drops(conntrack.TableFull, 8).Add(drops(conntrack.Clash, 4))
+	if diff := cmp.Diff(want, a.Drops); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// It was there all the time, only nobody found it.
+	a.Hooks(conntrack.Hooked{Full: 9, Clashes: 4}, false)
+	a.Counters(snapshot(1000, 9+4, 4, 0))
+	want[conntrack.TableFull]++
+	if diff := cmp.Diff(want, a.Drops); diff != "" {
+		t.Errorf("found again (-want +got):\n%s", diff)
 	}
 }

@@ -58,6 +58,11 @@ func (p *program) attachKprobes() error {
 		if err != nil {
 			return explainAttach("kprobe", h.function, err)
 		}
+		if symbol != h.function && !p.core {
+			// With the core, the program can check that what it was called with is a namespace.
+			err := fmt.Errorf("the kernel has %s as %s only, whose arguments cannot be trusted without the core", h.function, symbol)
+			return errors.Join(err, ret.Close(), call.Close())
+		}
 		p.links = append(p.links, call)
 		p.hooked(ret, "kretprobe/"+symbol)
 	}
@@ -112,7 +117,7 @@ func (p *Probe) Missed() (uint64, error) {
 	}
 	var n uint64
 	for _, c := range cpus {
-		n += c.Called - c.Returned
+		n += c.Called - min(c.Called, c.Returned)
 	}
 	for _, name := range []string{programProgEarlyDropExit, programProgClashExit, programProgEarlyDropCall,
 		programProgEarlyDropRet, programProgClashCall, programProgClashRet} {

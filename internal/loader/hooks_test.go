@@ -116,9 +116,9 @@ func begins(t *testing.T, o Options) {
 		}
 		slices.Sort(took)
 		t.Logf("beginning %d: told within %v, in the median %v, at most %v", what, took[0], took[each/2], took[each-1])
-		// An emulated machine on a busy one is interrupted itself more often than not.
-		if quick := took[each/4]; quick > time.Millisecond {
-			t.Errorf("beginning %d is told %v late", what, quick)
+		// Emulated CPUs take turns, a millisecond or so each.
+		if took[0] > 5*time.Millisecond {
+			t.Errorf("beginning %d is told %v late at best", what, took[0])
 		}
 	}
 }

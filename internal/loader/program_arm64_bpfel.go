@@ -34,8 +34,8 @@ type programCpu struct {
 	CursorCookie uint64
 	Jiffy        uint64
 	Hits         uint64
-	Called       uint64
 	Returned     uint64
+	Called       uint64
 	Ready        uint32
 	Busy         uint32
 	Recent       [16]struct {

@@ -31,6 +31,17 @@ func (w *watcher) sure(p *place) bool {
 	return w.probe.Name == loader.Fexit && missed == 0
 }
 
+// hear tells the account of a place what the hooks saw there, read after what was counted there.
+func (w *watcher) hear(p *place, t *loader.Table) (err error) {
+	hooked := t.Hooked
+	if p.account.Behind(t.Refused, t.Hooked) {
+		// A table's CPUs are copied one by one, and a packet may move between them.
+		hooked, err = w.probe.HookedIn(t.Cookie)
+	}
+	p.account.Hooks(hooked, w.sure(p))
+	return err
+}
+
 // tellBlindHooks says so if the hooks see nothing any more, as when somebody switches kprobes off. Counting goes on.
 func (w *watcher) tellBlindHooks() {
 	if !w.probe.Hooked() {
@@ -58,8 +69,8 @@ func (w *watcher) readHooks(p *place) {
 	p.account.Hooks(hooked, err == nil && w.sure(p))
 }
 
-// bookAlone is book for probes that do not count every refusal. Of a namespace that is gone, what the hooks saw is all
-// there is. last: nobody will look again.
+// bookAlone is book for probes that do not count every refusal. Of a namespace that is gone, or cannot be entered, what
+// the hooks saw is all there is. last: nobody will look again.
 func (w *watcher) bookAlone(last bool) error {
 	if !w.probe.Hooked() {
 		return nil
@@ -73,15 +84,16 @@ func (w *watcher) bookAlone(last bool) error {
 	for i := range tables {
 		t := &tables[i]
 		p := w.places[key{t.Cookie, t.Inode}]
-		if p.unseen == 0 || p.unseen == 1 && !last {
+		if !p.locked && (p.unseen == 0 || p.unseen == 1 && !last) {
 			continue // its counters are read, or it may be found again
 		}
 		p.account.Hooks(t.Hooked, false)
 		p.account.Unread()
-		if time.Since(p.active) >= activeFor {
+		if p.unseen > 1 && time.Since(p.active) >= activeFor {
 			if err := w.probe.Forget(t.Cookie); err != nil {
 				return err
 			}
+			p.account.Forgotten()
 		}
 	}
 	return nil

@@ -177,13 +177,18 @@ type bench struct {
 	client, server *lab.Namespace
 }
 
-func newBench(t *testing.T) *bench {
+func openLab(t *testing.T) *lab.Lab {
 	t.Helper()
 	need.Root(t)
 	l, err := lab.Open(t.Context())
 	must(t, err)
-	t.Cleanup(func() { must(t, l.Close()) })
-	b := &bench{Lab: l}
+	return l
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{Lab: openLab(t)}
+	t.Cleanup(func() { must(t, b.Close()) })
 	b.client, b.server, b.Link = b.pair(t, "client", "server")
 	return b
 }

@@ -26,6 +26,8 @@ type place struct {
 	unseen   int  // scans running that did not find it
 	gone     bool // not on the kernel's list any more
 	slotted  bool // the program has a table of it
+	locked   bool // it is there, and cannot be entered
+	nth      int  // of all places there were
 
 	missed      uint64 // by the hooks, of all places, when theirs were last read here
 	idle        uint64 // looks of the program that found nothing ...
@@ -34,6 +36,12 @@ type place struct {
 	active time.Time     // when something last moved
 	readAt moment        // before the last look
 	told   *record.NetNS // as it was last listed
+}
+
+// restart says that conntrack was loaded again: nothing is history, and what is counted begins at zero.
+func (p *place) restart() {
+	p.account.Restart()
+	p.history, p.missed, p.idle, p.idleSettled = false, 0, 0, 0
 }
 
 const (
@@ -59,7 +67,8 @@ func (w *watcher) rhythm() rhythm {
 // them and to enter them takes a scan.
 func (w *watcher) discover() error {
 	at := time.Now()
-	if at.Sub(w.walked) >= walkEvery {
+	// Where the kernel tells no cookies, only a walk tells a namespace from one that got its inode.
+	if at.Sub(w.walked) >= walkEvery || w.cookieless && w.finder.Changed() {
 		w.walked = at
 		if err := w.probe.Walk(); err != nil {
 			return err
@@ -68,7 +77,7 @@ func (w *watcher) discover() error {
 		if err != nil {
 			return err
 		}
-		if entered {
+		if entered || w.cookieless {
 			if err := w.meet(false); err != nil {
 				return err
 			}
@@ -98,6 +107,7 @@ func (w *watcher) scan(history bool) {
 		p.unseen++
 	}
 	for _, ns := range look.Namespaces {
+		w.cookieless = w.cookieless || ns.Host && ns.Cookie == 0
 		p := w.place(w.keyOf(ns), history)
 		cookie := p.ns.Cookie
 		p.ns, p.unseen = ns, 0
@@ -112,14 +122,16 @@ func (w *watcher) scan(history bool) {
 // keyOf is the identity of a namespace that was found. Where we may not enter it, its cookie is unknown; the program
 // knows it.
 func (w *watcher) keyOf(ns netns.Namespace) key {
+	found := key{ns.Cookie, ns.Inode}
 	if ns.Cookie == 0 {
+		latest := 0
 		for k, p := range w.places {
-			if k.inode == ns.Inode && k.cookie != 0 && !p.gone {
-				return k
+			if k.inode == ns.Inode && k.cookie != 0 && !p.gone && p.nth > latest {
+				found, latest = k, p.nth
 			}
 		}
 	}
-	return key{ns.Cookie, ns.Inode}
+	return found
 }
 
 // Denied says that the namespaces of some processes cannot be seen.
@@ -134,7 +146,8 @@ func (w *watcher) place(k key, history bool) *place {
 		return w.places[k]
 	}
 	if p == nil {
-		p = &place{ns: netns.Namespace{Inode: k.inode, Cookie: k.cookie}, history: history, unseen: 1}
+		w.nth++
+		p = &place{ns: netns.Namespace{Inode: k.inode, Cookie: k.cookie}, history: history, unseen: 1, nth: w.nth}
 		w.places[k] = p
 	}
 	return p
@@ -199,7 +212,9 @@ func (w *watcher) book() error {
 	for i := range tables {
 		t := &tables[i]
 		p := w.places[key{t.Cookie, t.Inode}]
-		p.account.Hooks(t.Hooked, w.sure(p))
+		if err := w.hear(p, t); err != nil {
+			return err
+		}
 		if p.account.Missing() == 0 {
 			p.idleSettled = p.idle
 		}
@@ -256,17 +271,19 @@ func (w *watcher) read(p *place) {
 
 // enter reads the place's table into s, and reports whether it could.
 func (w *watcher) enter(p *place, s *conntrack.Snapshot) bool {
-	if p.ns.Path == "" || p.gone || p.unseen > 0 {
+	if p.ns.Path == "" || p.gone || p.unseen > 0 || w.leaving {
 		return false
 	}
 	err := w.finder.Enter(p.ns, func() error { return w.reader.Read(s) })
 	switch {
 	case err == nil && (s.Cookie == 0 || p.ns.Cookie == 0 || s.Cookie == p.ns.Cookie):
+		p.locked = false
 		return true
 	case err == nil, errors.Is(err, netns.ErrGone):
 		p.ns.Path = "" // gone, or the process by which we entered is: the next scan tells
 		w.scanned = time.Time{}
 	default:
+		p.locked = true
 		p.account.Read = false
 		if !errors.Is(err, conntrack.ErrNotLoaded) {
 			w.denyOnce(p, err)

@@ -32,16 +32,18 @@ func TestReload(t *testing.T) {
 				t.Attr("counted", "pinned")
 				return
 			}
+			refused := refuse(t, s)
 			load := unload(t)
 			firewallDrops(t)
+			at := time.Now()
 			load()
-			loaded := time.Now()
-			refused := refuse(t, s)
-			if counting := s.startAfter(loaded); counting > 5*time.Second {
-				t.Errorf("counting again after %v", counting)
-			} else {
-				t.Logf("counting again after %v", counting)
-			}
+			s.awaitStart(at)
+			// So quickly that hardly anybody sees it gone.
+			at = time.Now()
+			unload(t)()
+			refused += refuse(t, s)
+			s.awaitStart(at)
+			s.stopWith(only(conntrack.TableFull, refused))
 			t.Attr("counted", fmt.Sprint(refused))
 		})
 	})
@@ -57,7 +59,7 @@ func TestAbsent(t *testing.T) {
 		t.Error("conntrack was loaded by watching")
 	}
 	load()
-	refuse(t, s)
+	s.stopWith(only(conntrack.TableFull, refuse(t, s)))
 }
 
 func needModule(t *testing.T) {
@@ -84,8 +86,7 @@ func unload(t *testing.T) (load func()) {
 func firewallDrops(t *testing.T) {
 	t.Helper()
 	const ruled = 4444
-	l, err := lab.Open(t.Context())
-	must(t, err)
+	l := openLab(t)
 	defer func() { must(t, l.Close()) }()
 	client, err := l.Namespace("client")
 	must(t, err)
@@ -101,30 +102,43 @@ func firewallDrops(t *testing.T) {
 	}
 }
 
-// refuse has packets refused, and checks that the session, which it ends, counts them and no others.
+// refuse has packets refused in a namespace of its own, and checks that the session counts them there.
 func refuse(t *testing.T, s *session) (refused uint64) {
 	t.Helper()
-	b := newBench(t)
+	b := &bench{Lab: openLab(t)}
+	defer func() { must(t, b.Close()) }()
+	b.client, b.server, b.Link = b.pair(t, "client", "server")
 	b.full(t)
-	for range 4 {
-		sent, err := b.A.Inject(t.Context(), lab.Traffic{Packets: packetsPerCause / 4, CPUs: allCPUs(t)})
-		must(t, err)
-		refused += sent.Refused
+	sent, err := b.A.Inject(t.Context(), lab.Traffic{Packets: packetsPerCause, CPUs: allCPUs(t)})
+	must(t, err)
+	last := s.awaitNetNS(b.server, func(n record.NetNS) bool { return n.Drops.Total() >= sent.Refused })
+	if want := only(conntrack.TableFull, sent.Refused); last.Drops != want {
+		t.Errorf("drops %v; want %v", last.Drops, want)
 	}
-	last := s.awaitNetNS(b.server, func(n record.NetNS) bool { return n.Drops.Total() >= refused })
-	stop := s.stop()
-	if want := only(conntrack.TableFull, refused); last.Drops != want || stop.Totals != want || stop.Unattributed != 0 {
-		t.Errorf("drops %v, totals %v, unattributed %d; want %v, 0", last.Drops, stop.Totals, stop.Unattributed, want)
-	}
-	return refused
+	return sent.Refused
 }
 
-// startAfter is how long after a moment the first start record came; after stop only.
-func (s *session) startAfter(at time.Time) time.Duration {
-	for _, r := range s.records {
-		if start, ok := r.(*record.Start); ok && start.Time.After(at) {
-			return start.Time.Sub(at)
-		}
+// stopWith ends the session and checks what it counted in all.
+func (s *session) stopWith(want conntrack.Drops) {
+	s.t.Helper()
+	if stop := s.stop(); stop.Totals != want || stop.Unattributed != 0 {
+		s.t.Errorf("totals %v, unattributed %d; want %v, 0", stop.Totals, stop.Unattributed, want)
 	}
-	return 0
+}
+
+// awaitStart waits until counting has begun anew after that moment, and checks that it took 5 s at most.
+func (s *session) awaitStart(at time.Time) {
+	s.t.Helper()
+	s.await("a start after the module was loaded", func(r record.Record) bool {
+		start, ok := r.(*record.Start)
+		if !ok || start.Time.Before(at) {
+			return false
+		}
+		if took := start.Time.Sub(at); took > 5*time.Second {
+			s.t.Errorf("counting again after %v", took)
+		} else {
+			s.t.Logf("counting again after %v", took)
+		}
+		return true
+	})
 }

@@ -83,6 +83,7 @@ type watcher struct {
 
 	probe    *loader.Probe // nil while conntrack is not loaded
 	instance uint64        // the loading of conntrack that the probe is for
+	leaving  bool          // it is no more: nothing may be read
 	events   chan loader.Event
 	drained  chan struct{} // closed when the goroutine that feeds events has ended
 	unsent   atomic.Uint64 // events that found no room in events
@@ -95,6 +96,9 @@ type watcher struct {
 	sight    ledger.Sight
 	limits   conntrack.Limits
 	witness  conntrack.Snapshot // memory for a look that only tells why
+
+	nth        int  // places there were
+	cookieless bool // the kernel tells no cookies of namespaces (before 5.14)
 
 	crowded bool   // said that there is no room for all namespaces
 	settled uint64 // of what the program skipped, how many were found
@@ -146,14 +150,16 @@ func (w *watcher) close() {
 // open attaches the probe once conntrack is loaded, and takes what there is as the beginning.
 func (w *watcher) open() error {
 	if !conntrack.Loaded(w.o.Root) {
-		w.out.Notice("conntrack is not loaded: waiting for it (ctwatch does not load it)")
-		return w.start(loader.Probe{Skipped: []loader.Skip{{Probe: loader.Auto, Why: "conntrack is not loaded"}}})
+		return w.wait()
 	}
 	// What comes to be while we watch has no history.
 	first := w.ticks == 0
 	w.instance = conntrack.Instance(w.o.Root)
 	probe, err := loader.Open(loader.Options{Probe: w.o.Probe, Samples: w.o.Samples, Module: conntrack.IsModule(w.o.Root),
 		Fresh: !first, Alone: w.o.Alone})
+	if err != nil && w.unloadedMeanwhile() {
+		return w.wait() // that is why; the next tick tries again
+	}
 	if err != nil {
 		return err
 	}
@@ -177,6 +183,20 @@ func (w *watcher) open() error {
 	}
 	w.clear = now().wall
 	return w.start(*probe)
+}
+
+// wait says, at the start, that there is nothing to watch yet.
+func (w *watcher) wait() error {
+	if w.ticks > 0 {
+		return nil
+	}
+	w.out.Notice("conntrack is not loaded: waiting for it (ctwatch does not load it)")
+	return w.start(loader.Probe{Skipped: []loader.Skip{{Probe: loader.Auto, Why: "conntrack is not loaded"}}})
+}
+
+// unloadedMeanwhile reports whether the loading of conntrack that the probe was to be for is no more.
+func (w *watcher) unloadedMeanwhile() bool {
+	return !conntrack.Loaded(w.o.Root) || conntrack.Instance(w.o.Root) != w.instance
 }
 
 func (w *watcher) start(p loader.Probe) error {
@@ -206,7 +226,7 @@ func (w *watcher) tick() error {
 	if err := w.gap(); err != nil {
 		return err
 	}
-	if w.probe == nil || !conntrack.Loaded(w.o.Root) || conntrack.Instance(w.o.Root) != w.instance {
+	if w.probe == nil || w.unloadedMeanwhile() {
 		return w.absent()
 	}
 	if err := w.count(w.due); err != nil {
@@ -225,13 +245,15 @@ func (w *watcher) tick() error {
 // absent waits for conntrack to come back, and begins anew when it is there.
 func (w *watcher) absent() error {
 	if w.probe != nil {
-		w.out.Notice("conntrack was unloaded: waiting for it to come back")
+		w.out.Notice("conntrack was unloaded: beginning anew when it is back")
 		w.unloaded = now()
+		// What can be read now, if anything, is of the next loading.
+		w.leaving = true
 		err := errors.Join(w.book(), w.flush(), w.probe.Close())
 		w.unsent.Add(w.tally.SamplesLost)
 		w.missed += w.hooks.missed
 		w.tally, w.settled, w.hooks = loader.Tally{}, 0, hooks{}
-		w.probe = nil
+		w.probe, w.leaving = nil, false
 		if err != nil {
 			return err
 		}
@@ -240,7 +262,7 @@ func (w *watcher) absent() error {
 		return nil
 	}
 	for _, p := range w.places {
-		p.account.Restart()
+		p.restart()
 	}
 	if w.unloaded != (moment{}) {
 		if err := w.record(&record.Gap{Why: "restart", From: w.unloaded.wall, To: time.Now().UTC()}); err != nil {
@@ -305,7 +327,8 @@ func (w *watcher) moved() (bool, error) {
 
 // settle has the program find what it was kept from seeing: because it was at work on that CPU, or because the packet
 // moved to another CPU between being refused and being freed. It counts how often that may have been, and no more than
-// that was missed; what is missing beyond came another way, and stays unattributed.
+// that was missed; what is missing beyond came another way, and stays unattributed. Where a firewall drops packets too, a
+// look that found nothing may have been for one of these, and unattributed is the least that there was.
 func (w *watcher) settle() error {
 	skipped, err := w.probe.SkippedLooks()
 	if err != nil {
@@ -332,6 +355,7 @@ func (w *watcher) settle() error {
 // finish writes what is still to be said, and says that it is all.
 func (w *watcher) finish() error {
 	if w.probe != nil {
+		w.leaving = w.unloadedMeanwhile()
 		if err := w.flush(); err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ type binary struct {
 	name   string
 	ended  bool
 	status int
+	tests  int // that told their outcome, subtests too
 }
 
 // test is a test or subtest.
@@ -63,7 +64,8 @@ func (c *console) line(line string) {
 }
 
 func (c *console) part(line string) {
-	if rest, ok := strings.CutPrefix(line, "vm: "); ok && c.marker(rest) {
+	// The kernel may have begun the line.
+	if _, rest, ok := strings.Cut(line, "vm: "); ok && c.marker(rest) {
 		return
 	}
 	if _, why, ok := strings.Cut(line, "Kernel panic - "); ok && c.panic == "" {
@@ -76,6 +78,7 @@ func (c *console) part(line string) {
 		t := c.test(m[2])
 		t.outcome = outcome(m[1])
 		t.seconds, _ = strconv.ParseFloat(m[3], 64)
+		c.binary.tests++
 		// What a parent has to say after this comes below a line of its own.
 		c.current = t
 		return

@@ -109,18 +109,26 @@ func TestMarks(t *testing.T) {
 }
 
 func TestNoTestRan(t *testing.T) {
+	const good = "vm: begin b\n=== RUN   T\n--- PASS: T (0.00s)\nvm: end b 0\n"
 	for name, c := range map[string]struct {
+		plan    string // packages
 		console string
 		want    []string
 	}{
-		"no binary":         {"vm: kernel 1\nvm: done\n", []string{"no test ran"}},
-		"nothing matched":   {"vm: begin a\ntesting: warning: no tests to run\nPASS\nvm: end a 0\nvm: done\n", []string{"no test ran"}},
-		"all skipped":       {"vm: begin a\n=== RUN   T\n--- SKIP: T (0.00s)\nPASS\nvm: end a 0\nvm: done\n", []string{"no test ran"}},
-		"a binary is bad":   {"vm: begin a\nvm: end a 127\nvm: begin b\n=== RUN   T\n--- PASS: T (0.00s)\nvm: end b 0\nvm: done\n", []string{"a ended with status 127"}},
-		"nothing to object": {"vm: begin b\n=== RUN   T\n--- PASS: T (0.00s)\nvm: end b 0\nvm: done\n", nil},
+		"no binary":         {"", "vm: kernel 1\nvm: done\n", []string{"no test ran"}},
+		"nothing matched":   {"a b", "vm: begin a\ntesting: warning: no tests to run\nPASS\nvm: end a 0\n" + good + "vm: done\n", []string{"a ran no test"}},
+		"all skipped":       {"a", "vm: begin a\n=== RUN   T\n--- SKIP: T (0.00s)\nPASS\nvm: end a 0\nvm: done\n", []string{"no test ran"}},
+		"a binary is bad":   {"a b", "vm: begin a\nvm: end a 127\n" + good + "vm: done\n", []string{"a ended with status 127", "a ran no test"}},
+		"one was left out":  {"b c b", good + good + "vm: done\n", []string{"c was not run"}},
+		"no word of an end": {"b c", strings.Replace(good, "vm: end", "vm: ", 1) + strings.NewReplacer("begin b", "begin c", "end b", "end c").Replace(good) + "vm: done\n", []string{"b did not say how it ended"}},
+		"the kernel spoke":  {"b", "[    1.23] something " + good + "vm: done\n", nil},
+		"nothing to object": {"b", good + "vm: done\n", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := result{console: *parse(t, c.console)}
+			for pkg := range strings.FieldsSeq(c.plan) {
+				r.scenario.steps = append(r.scenario.steps, step{pkg: pkg})
+			}
 			equal(t, "troubles", c.want, r.troubles())
 			equal(t, "failed", c.want != nil, r.failed())
 		})

@@ -57,8 +57,22 @@ func (r *result) troubles() []string {
 			list = append(list, fmt.Sprintf("%s ended with status %d", b.name, b.status))
 		}
 	}
-	if r.done && len(r.of(passed))+len(r.of(failed)) == 0 {
+	if !r.done {
+		return list
+	}
+	if len(r.of(passed))+len(r.of(failed)) == 0 {
 		list = append(list, "no test ran")
+	}
+	// Nothing of the plan may be lost unseen.
+	for i, s := range r.scenario.stepsIn(r.kernel) {
+		switch {
+		case i >= len(r.binaries) || r.binaries[i].name != s.pkg:
+			return append(list, s.pkg+" was not run")
+		case !r.binaries[i].ended:
+			list = append(list, s.pkg+" did not say how it ended")
+		case r.binaries[i].tests == 0:
+			list = append(list, s.pkg+" ran no test")
+		}
 	}
 	return list
 }

@@ -85,14 +85,18 @@ func (s scenario) plan(k kernel) string {
 	for _, e := range s.env {
 		fmt.Fprintf(&b, "env %s\n", e)
 	}
-	steps := s.steps
-	if s.name == "" {
-		steps = slices.Concat(steps, k.more)
-	}
-	for _, p := range steps {
+	for _, p := range s.stepsIn(k) {
 		fmt.Fprintf(&b, "run %s ./%s %s\n", p.pkg, testBinary, strings.Join(p.args, " "))
 	}
 	return b.String()
+}
+
+// stepsIn are the steps in a kernel: the default scenario has the kernel's own beside.
+func (s scenario) stepsIn(k kernel) []step {
+	if s.name != "" {
+		return s.steps
+	}
+	return slices.Concat(s.steps, k.more)
 }
 
 // chooseScenarios finds scenarios by name.
