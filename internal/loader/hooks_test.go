@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwatch/ctwatch/test/lab"
@@ -121,6 +122,48 @@ func begins(t *testing.T, o Options) {
 			t.Errorf("beginning %d is told %v late at best", what, took[0])
 		}
 	}
+}
+
+// TestHooksAreIdle: for new connections, and while the table is not full, no hook runs.
+func TestHooksAreIdle(t *testing.T) {
+	onProbes(t, func(t *testing.T, o Options) {
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := lab.Open(t.Context())
+		must(err)
+		defer func() { must(l.Close()) }()
+		client, err := l.Namespace("client")
+		must(err)
+		server, err := l.Namespace("server")
+		must(err)
+		must(server.Track())
+		must(server.Mute())
+		link, err := l.Link(client, server)
+		must(err)
+		p, err := Open(o)
+		must(err)
+		defer p.Close()
+		stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+		must(err)
+		defer stats.Close()
+		const packets = 2000
+		_, err = link.A.Inject(t.Context(), lab.Traffic{Packets: packets})
+		must(err)
+		if count, err := server.Count(); err != nil || count < packets {
+			t.Fatalf("%d entries, %v", count, err)
+		}
+		for name, prog := range p.program.coll.Programs {
+			s, err := prog.Stats()
+			must(err)
+			if hook := name != programProgKfreeSkb; hook && s.RunCount > 0 {
+				t.Errorf("%s ran %d times", name, s.RunCount)
+			}
+		}
+	})
 }
 
 func bootTime() time.Duration {

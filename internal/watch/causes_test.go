@@ -9,85 +9,48 @@ import (
 	"github.com/ctwatch/ctwatch/test/lab"
 )
 
-// TestCauses provokes each cause by itself: refused = counted under that cause.
+// TestCauses provokes causes in other ways than TestProbes does: refused = counted under that cause.
 func TestCauses(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		cause   conntrack.Cause
-		probes  []string // counters cannot tell other from table_full and alloc_failed
 		provoke func(*testing.T, *bench) lab.Sent
 		hook    string
 	}{
-		{"table_full", conntrack.TableFull, probes, func(t *testing.T, b *bench) lab.Sent {
-			b.full(t)
-			sent, err := b.A.Inject(t.Context(), lab.Traffic{Packets: 10_000, Kinds: lab.Kinds(), CPUs: allCPUs(t)})
-			must(t, err)
-			return sent
-		}, "prerouting"},
-		{"table_full, local", conntrack.TableFull, probes, func(t *testing.T, b *bench) lab.Sent {
-			b.full(t)
-			sent, err := b.B.Send(t.Context(), lab.Traffic{Packets: 10_000, Kinds: lab.Kinds(), CPUs: allCPUs(t)})
-			must(t, err)
-			return sent
-		}, "output"},
-		{"clash", conntrack.Clash, probes, func(t *testing.T, b *bench) lab.Sent {
-			sent, err := b.B.Clash(t.Context(), lab.SYN4, 2000)
-			must(t, err)
-			return sent
-		}, "postrouting"},
-		{"clash of twins", conntrack.Clash, probes, func(t *testing.T, b *bench) lab.Sent {
+		{"clash of twins", conntrack.Clash, func(t *testing.T, b *bench) lab.Sent {
 			sent, err := b.B.Twins(t.Context(), lab.SYN4, 2000)
 			must(t, err)
 			return sent
 		}, "postrouting"},
-		{"chain_too_long", conntrack.ChainTooLong, probes, func(t *testing.T, b *bench) lab.Sent {
+		{"chain_too_long, local", conntrack.ChainTooLong, func(t *testing.T, b *bench) lab.Sent {
 			must(t, b.LongChains(t.Context(), b.server))
 			sent, err := b.B.Send(t.Context(), lab.Traffic{Packets: 10_000, CPUs: allCPUs(t)})
 			must(t, err)
 			return sent
 		}, "postrouting"},
-		{"chain_too_long, on its way in", conntrack.ChainTooLong, probes, func(t *testing.T, b *bench) lab.Sent {
-			must(t, b.LongChains(t.Context(), b.server))
-			sent, err := b.A.Inject(t.Context(), lab.Traffic{Packets: 10_000, CPUs: allCPUs(t)})
-			must(t, err)
-			return sent
-		}, "input"},
-		{"other", conntrack.Other, []string{loader.Tracepoint}, func(t *testing.T, b *bench) lab.Sent {
-			sent, err := b.B.SeqAdjust(t.Context(), 1000)
-			must(t, err)
-			return sent
-		}, "postrouting"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			for _, probe := range c.probes {
-				t.Run(probe, func(t *testing.T) {
-					b := newBench(t)
-					s := watching(t, watch.Options{Probe: probe, Samples: 1000})
-					sent := c.provoke(t, b)
-					stop := s.stop()
-					if sent.Refused == 0 {
-						t.Fatal("nothing was refused")
+			onProbes(t, func(t *testing.T, probe string) {
+				b := newBench(t)
+				s := watching(t, watch.Options{Probe: probe, Samples: 1000})
+				sent := c.provoke(t, b)
+				stop := s.stop()
+				if sent.Refused == 0 {
+					t.Fatal("nothing was refused")
+				}
+				if want := only(c.cause, sent.Refused); stop.Totals != want || stop.Unattributed != 0 {
+					t.Errorf("totals %v, unattributed %d; want %v, 0", stop.Totals, stop.Unattributed, want)
+				}
+				drops := s.drops()
+				if (len(drops) > 0) != (probe != loader.Counters) {
+					t.Fatalf("told of %d refused packets", len(drops))
+				}
+				for _, d := range drops {
+					if d.Cause != c.cause || d.Hook != c.hook || d.Name != b.server.Name || d.Inferred {
+						t.Fatalf("told of %+v; want cause %v, hook %s, name %s", *d, c.cause, c.hook, b.server.Name)
 					}
-					if want := only(c.cause, sent.Refused); stop.Totals != want || stop.Unattributed != 0 {
-						t.Errorf("totals %v, unattributed %d; want %v, 0", stop.Totals, stop.Unattributed, want)
-					}
-					if probe == loader.Counters {
-						return
-					}
-					drops := s.drops()
-					if len(drops) == 0 {
-						t.Fatal("no refused packet was told of")
-					}
-					for _, d := range drops {
-						if d.Cause != c.cause || d.Hook != c.hook || d.Name != b.server.Name || d.Src == "" || d.Dst == "" {
-							t.Fatalf("told of %+v; want cause %v, hook %s, name %s", *d, c.cause, c.hook, b.server.Name)
-						}
-						if inferred := c.cause == conntrack.TableFull; d.Inferred != inferred {
-							t.Fatalf("inferred is %v for %v", d.Inferred, d.Cause)
-						}
-					}
-				})
-			}
+				}
+			})
 		})
 	}
 }

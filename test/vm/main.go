@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,9 @@ func parseFlags() (o options, err error) {
 	}
 	if o.kernels, err = chooseKernels(words(*names)); err != nil {
 		return o, err
+	}
+	if probes := []string{"fexit", "kprobe", "tracepoint", "counters"}; o.probe != "" && !slices.Contains(probes, o.probe) {
+		return o, fmt.Errorf("no probe %q: there are %s", o.probe, strings.Join(probes, ", "))
 	}
 	o.all = len(words(*names)) == 0
 	o.scenarios, err = chooseScenarios(words(*chosen))

@@ -77,6 +77,21 @@ func (r *result) troubles() []string {
 	return list
 }
 
+// proved are the probes that passed all their tests.
+func (r *result) proved() []string {
+	var list []string
+	for _, row := range rowsOf(&r.console, "") {
+		switch {
+		case row.skipped:
+		case row.auto != "":
+			list = append(list, row.probe+" (which auto takes)")
+		default:
+			list = append(list, row.probe)
+		}
+	}
+	return list
+}
+
 func (r *result) failedIn(binary string) bool {
 	for _, t := range r.of(failed) {
 		if t.binary == binary {
@@ -94,6 +109,9 @@ func (r *result) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "vm: %s: %s: %d passed, %d failed, %d skipped; booted in %.1f s, %.1f s in all\n", r.title(), verdict,
 		len(r.of(passed)), len(r.of(failed)), len(r.of(skipped)), r.boot.Seconds(), r.total.Seconds())
+	if proved := r.proved(); len(proved) > 0 {
+		fmt.Fprintf(w, "  proved: %s\n", strings.Join(proved, ", "))
+	}
 	for _, t := range r.of(failed) {
 		note := ""
 		if t.outcome == "" {

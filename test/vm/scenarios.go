@@ -28,7 +28,7 @@ var testedPackages = []string{"internal/watch", "internal/loader", "internal/con
 func defaultScenario(probe string, long bool) scenario {
 	s := scenario{steps: []step{
 		tests("internal/watch", "^(TestAuto|TestProbes|TestReload|TestAbsent)$"),
-		tests("internal/loader", "^(TestKilled|TestBegins|TestSettle|TestWalkKnowsEveryNamespace)$"),
+		tests("internal/loader", "^(TestKilled|TestBegins|TestHooksAreIdle|TestSettle|TestWalkKnowsEveryNamespace)$"),
 		tests("internal/conntrack", ""),
 	}}
 	if long {

@@ -29,6 +29,7 @@ type row struct {
 	auto           string // yes if it is what auto takes
 	cells          []cell // by property
 	date           string
+	skipped        bool // as a whole; not in the document
 }
 
 // cell is what was found of a property; note is why there is nothing.
@@ -66,7 +67,7 @@ func rowsOf(c *console, date string) []row {
 		if bad[name] {
 			continue
 		}
-		r := row{release: c.release, probe: name, date: date}
+		r := row{release: c.release, probe: name, date: date, skipped: p.is() == skipped}
 		if name == auto {
 			r.auto = "yes"
 		}
