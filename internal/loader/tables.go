@@ -112,22 +112,22 @@ func (p *program) tables(now time.Time) ([]Table, error) {
 	return tables, nil
 }
 
-// HookedIn is what the hooks saw in one namespace.
-func (p *Probe) HookedIn(cookie uint64) (h conntrack.Hooked, err error) {
-	if !p.Hooked() {
-		return h, nil
+// Table reads what was counted in one namespace; all is zero if the program does not know it.
+func (p *Probe) Table(cookie uint64) (Table, error) {
+	if p.program == nil {
+		return Table{}, nil
 	}
 	var slot uint32
 	switch err := p.program.maps.Slots.Lookup(cookie, &slot); {
 	case errors.Is(err, ebpf.ErrKeyNotExist):
-		return h, nil
+		return Table{}, nil
 	case err != nil:
-		return h, fmt.Errorf("read map slots: %w", err)
+		return Table{}, fmt.Errorf("read map slots: %w", err)
 	}
 	if err := p.program.maps.Tables.Lookup(slot, &p.program.scratch); err != nil {
-		return h, fmt.Errorf("read map tables: %w", err)
+		return Table{}, fmt.Errorf("read map tables: %w", err)
 	}
-	return tableOf(cookie, p.program.scratch).Hooked, nil
+	return tableOf(cookie, p.program.scratch), nil
 }
 
 // Forget gives back what the program keeps of a namespace that is gone, where it cannot find that out by itself: hooks

@@ -86,7 +86,7 @@ func (w *watcher) refused(s loader.Event) error {
 		return nil // more than was asked for
 	}
 	cause, inferred := s.Cause, s.Inferred
-	if s.Alone {
+	if s.Alone && !w.sawAll(s.Cookie) {
 		cause, inferred = p.account.AloneCause(), true
 	}
 	return w.record(&record.Drop{

@@ -32,14 +32,28 @@ func (w *watcher) sure(p *place) bool {
 }
 
 // hear tells the account of a place what the hooks saw there, read after what was counted there.
-func (w *watcher) hear(p *place, t *loader.Table) (err error) {
+func (w *watcher) hear(p *place, t *loader.Table) error {
 	hooked := t.Hooked
 	if p.account.Behind(t.Refused, t.Hooked) {
 		// A table's CPUs are copied one by one, and a packet may move between them.
-		hooked, err = w.probe.HookedIn(t.Cookie)
+		later, err := w.probe.Table(t.Cookie)
+		if err != nil {
+			return err
+		}
+		hooked = later.Hooked
 	}
 	p.account.Hooks(hooked, w.sure(p))
-	return err
+	return nil
+}
+
+// sawAll reports whether the hooks saw every refusal in the namespace that may have been for want of room. On its own CPU
+// a refused packet may come before its hook's count does, for it moved there.
+func (w *watcher) sawAll(cookie uint64) bool {
+	if !w.probe.Hooked() {
+		return false
+	}
+	t, err := w.probe.Table(cookie)
+	return err == nil && t.Hooked.Full >= t.Refused.DropAlone && t.Refused.DropAlone > 0
 }
 
 // tellBlindHooks says so if the hooks see nothing any more, as when somebody switches kprobes off. Counting goes on.
@@ -62,11 +76,14 @@ func (w *watcher) tellBlindHooks() {
 
 // readHooks tells the account of a place that was read what hooks alone saw there.
 func (w *watcher) readHooks(p *place) {
-	hooked, err := w.probe.HookedIn(p.ns.Cookie)
-	if err == nil && w.probe.Hooked() {
+	if !w.probe.Hooked() {
+		return
+	}
+	t, err := w.probe.Table(p.ns.Cookie)
+	if err == nil {
 		err = w.lookAtHooks()
 	}
-	p.account.Hooks(hooked, err == nil && w.sure(p))
+	p.account.Hooks(t.Hooked, err == nil && w.sure(p))
 }
 
 // bookAlone is book for probes that do not count every refusal. Of a namespace that is gone, or cannot be entered, what

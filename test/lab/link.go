@@ -17,6 +17,9 @@ import (
 // addresses fill a /16.
 const hostsPerEnd = 1 << 15
 
+// firstIndex is above the indexes that the kernel gives by itself in a new namespace.
+const firstIndex = 1000
+
 // Link is a veth pair between two namespaces.
 //
 // Each end owns half of 10.i.0.0/16 and of fd00:i::/32 and answers to every address there, so that packets can
@@ -26,7 +29,8 @@ type Link struct {
 	// A and B are the ends, in the order in which Lab.Link was given the namespaces.
 	A, B *End
 
-	next atomic.Uint32 // the number of the next flow, so that none comes twice
+	number int           // of the lab's links
+	next   atomic.Uint32 // the number of the next flow, so that none comes twice
 }
 
 // End is one end of a link.
@@ -58,7 +62,7 @@ func (l *Lab) Link(a, b *Namespace) (*Link, error) {
 	if i > 255 {
 		return nil, errors.New("link: a lab has at most 256 links")
 	}
-	link := &Link{}
+	link := &Link{number: i}
 	link.A = newEnd(link, a, i, 0)
 	link.B = newEnd(link, b, i, 1)
 	link.A.peer, link.B.peer = link.B, link.A
@@ -92,7 +96,9 @@ func (l *Link) make() error {
 	defer b.Close()
 	err = l.A.Namespace.Do(func() error {
 		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs:        netlink.LinkAttrs{Name: l.A.Interface, HardwareAddr: l.A.mac},
+			// Not the peer's index: then the kernel looks at once whether the link is up, instead of once a second (before 6.12;
+			// linkwatch_urgent_event).
+			LinkAttrs:        netlink.LinkAttrs{Name: l.A.Interface, HardwareAddr: l.A.mac, Index: firstIndex + l.number},
 			PeerName:         l.B.Interface,
 			PeerHardwareAddr: l.B.mac,
 			PeerNamespace:    netlink.NsFd(b.Fd()),
