@@ -79,6 +79,7 @@ struct cpu {
 	__u64 cursor_cookie; /* ... if that is still the same namespace */
 	__u64 jiffy;	     /* when the clock was last read for a sample */
 	__u64 hits;	     /* times a hook saw a refusal or an eviction */
+	__u64 hits_lost;     /* times it saw one and had no table to count it in */
 	__u64 returned;	     /* returns whose call and namespace a kretprobe found; before called, for who copies ... */
 	__u64 called;	     /* ... calls that a kprobe saw */
 	__u32 ready;	     /* 1: the walk is done here, unknown namespaces are new ones */
@@ -111,7 +112,7 @@ struct sample {
 
 _Static_assert(sizeof(struct counters) == 12, "ABI");
 _Static_assert(sizeof(struct table) == 136, "ABI");
-_Static_assert(sizeof(struct cpu) == 112 + 16 * RECENT + 16 * CALLS, "ABI");
+_Static_assert(sizeof(struct cpu) == 120 + 16 * RECENT + 16 * CALLS, "ABI");
 _Static_assert(sizeof(struct sample) == 80, "ABI");
 
 #endif

@@ -730,6 +730,8 @@ static __always_inline void fexit_saw(struct net *net, enum seen seen)
 		t = enter_new(cpu, cookie, net);
 	if (t)
 		count_seen(cpu, t, cookie, seen);
+	else
+		cpu->hits_lost++;
 }
 
 /* For kprobes. */
@@ -750,6 +752,8 @@ static __always_inline void kprobe_saw(__u64 where, enum seen seen)
 		t = enter_new(cpu, cookie, net);
 	if (t)
 		count_seen(cpu, t, cookie, seen);
+	else
+		cpu->hits_lost++;
 }
 
 /*

@@ -117,7 +117,7 @@ func (p *Probe) Missed() (uint64, error) {
 	}
 	var n uint64
 	for _, c := range cpus {
-		n += c.Called - min(c.Called, c.Returned)
+		n += c.HitsLost + c.Called - min(c.Called, c.Returned)
 	}
 	for _, name := range []string{programProgEarlyDropExit, programProgClashExit, programProgEarlyDropCall,
 		programProgEarlyDropRet, programProgClashCall, programProgClashRet} {

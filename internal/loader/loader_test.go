@@ -55,7 +55,7 @@ func TestABI(t *testing.T) {
 	}{
 		{"sample", unsafe.Sizeof(programSample{}), sampleSize},
 		{"table", unsafe.Sizeof(programTable{}), 136},
-		{"cpu", unsafe.Sizeof(programCpu{}), 112 + 16*16 + 16*16},
+		{"cpu", unsafe.Sizeof(programCpu{}), 120 + 16*16 + 16*16},
 	} {
 		if c.got != c.want {
 			t.Errorf("struct %s has %d bytes, in C %d", c.name, c.got, c.want)

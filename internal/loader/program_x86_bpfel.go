@@ -34,6 +34,7 @@ type programCpu struct {
 	CursorCookie uint64
 	Jiffy        uint64
 	Hits         uint64
+	HitsLost     uint64
 	Returned     uint64
 	Called       uint64
 	Ready        uint32
