@@ -8,6 +8,9 @@ import "github.com/ctwatch/ctwatch/internal/conntrack"
 // sheds entries down to 95 % (nf_conntrack_max95 in gc_worker).
 const nearlyFull = 0.95
 
+// patience is for how many looks what a hook saw is remembered without a count to go with it.
+const patience = 20
+
 // Full reports whether packets were being refused for want of room when a table held count of max entries.
 func Full(count, max uint64) bool { return max != 0 && float64(count) >= nearlyFull*float64(max) }
 
@@ -35,7 +38,7 @@ type Account struct {
 
 	hooked  conntrack.Hooked // what Hooks was told last
 	pending conntrack.Hooked // what the hooks saw and no count has shown yet
-	recent  conntrack.Hooked // what they saw between the last two Hooks
+	quiet   int              // how many Hooks ago they last saw something
 	sure    bool             // and they missed nothing in that time
 	begun   bool             // Hooks was told something
 	unread  conntrack.Hooked // what Unread counted: a look that can be had after all shows it again
@@ -64,11 +67,15 @@ func (a *Account) Counters(s *conntrack.Snapshot) {
 // Hooks takes what hooks saw until now, for Program and Counters to tell causes by. sure: as far as can be known, they
 // missed nothing since the last Hooks.
 func (a *Account) Hooks(h conntrack.Hooked, sure bool) {
-	a.recent = conntrack.Hooked{Full: h.Full - a.hooked.Full, Clashes: h.Clashes - a.hooked.Clashes}
-	a.pending.Full += a.recent.Full
-	a.pending.Clashes += a.recent.Clashes
+	recent := conntrack.Hooked{Full: h.Full - a.hooked.Full, Clashes: h.Clashes - a.hooked.Clashes}
+	a.pending.Full += recent.Full
+	a.pending.Clashes += recent.Clashes
 	// What was refused before they were attached they did not see.
 	a.hooked, a.sure, a.begun = h, sure && a.begun, true
+	a.quiet++
+	if recent != (conntrack.Hooked{}) {
+		a.quiet = 0
+	}
 }
 
 // Unread is for hooks alone, and a namespace whose counters cannot be read, or not any more: what the hooks saw is all there
@@ -83,7 +90,7 @@ func (a *Account) Unread() {
 
 // Forgotten says that the hooks begin at zero for the namespace, should there be anything more of it.
 func (a *Account) Forgotten() {
-	a.hooked, a.pending, a.recent = conntrack.Hooked{}, conntrack.Hooked{}, conntrack.Hooked{}
+	a.hooked, a.pending = conntrack.Hooked{}, conntrack.Hooked{}
 }
 
 // Kernel is for probes that count by themselves: it notes what the kernel says, for Program to compare with.
@@ -170,10 +177,13 @@ func (a *Account) add(drops conntrack.Drops, alone uint64) {
 			a.Unhooked += rest
 		}
 	}
-	// What was seen since the last time may show in the next count. What is older was no packet, but an insert by ctnetlink.
-	a.pending.Full = min(a.pending.Full-certain, a.recent.Full)
+	a.pending.Full -= certain
 	a.pending.Clashes -= min(a.pending.Clashes, drops[conntrack.Clash])
-	a.pending.Clashes = min(a.pending.Clashes, a.recent.Clashes)
+	// A refusal shows in the count some time after its hook saw it, for a task may be made to wait in between. What does
+	// not show for long was no packet, but an insert by ctnetlink.
+	if a.quiet > patience {
+		a.pending = conntrack.Hooked{}
+	}
 	// The last look stays evidence: of how things stood when the next drops began.
 	a.before, a.after = a.Read, false
 	a.full = a.Read && Full(a.Count, a.Max)

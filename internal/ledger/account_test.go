@@ -226,13 +226,22 @@ func TestHooksAhead(t *testing.T) {
 	if diff := cmp.Diff(drops(conntrack.TableFull, 7), a.Drops); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	a.Hooks(hooked(100), true) // 93 inserts by ctnetlink
-	a.Counters(snapshot(10, 7, 0, 0))
-	a.Hooks(hooked(100), true)
-	a.Counters(snapshot(10, 7, 0, 0))
-	a.Hooks(hooked(100), true)
-	a.Counters(snapshot(10, 9, 0, 0))
-	if diff := cmp.Diff(drops(conntrack.TableFull, 7).Add(drops(conntrack.AllocFailed, 2)), a.Drops); diff != "" {
+	a.Hooks(hooked(8), true) // a task that has to wait
+	for range patience / 2 {
+		a.Counters(snapshot(10, 7, 0, 0))
+		a.Hooks(hooked(8), true)
+	}
+	a.Counters(snapshot(10, 8, 0, 0))
+	if diff := cmp.Diff(drops(conntrack.TableFull, 8), a.Drops); diff != "" {
+		t.Errorf("after a wait (-want +got):\n%s", diff)
+	}
+	a.Hooks(hooked(101), true) // 93 inserts by ctnetlink
+	for range patience + 2 {
+		a.Counters(snapshot(10, 8, 0, 0))
+		a.Hooks(hooked(101), true)
+	}
+	a.Counters(snapshot(10, 10, 0, 0))
+	if diff := cmp.Diff(drops(conntrack.TableFull, 8).Add(drops(conntrack.AllocFailed, 2)), a.Drops); diff != "" {
 		t.Errorf("after inserts (-want +got):\n%s", diff)
 	}
 }
