@@ -39,8 +39,9 @@ type Account struct {
 	hooked  conntrack.Hooked // what Hooks was told last
 	pending conntrack.Hooked // what the hooks saw and no count has shown yet
 	quiet   int              // how many Hooks ago they last saw something
-	sure    bool             // and they missed nothing in that time
-	begun   bool             // Hooks was told something
+	sure    bool             // what they missed is known
+	doubt   uint64           // refusals that they may not have seen, of those not counted yet
+	begun   bool             // a count was taken since they were attached
 	unread  conntrack.Hooked // what Unread counted: a look that can be had after all shows it again
 }
 
@@ -64,14 +65,14 @@ func (a *Account) Counters(s *conntrack.Snapshot) {
 	a.add(refused.Drops, refused.DropAlone)
 }
 
-// Hooks takes what hooks saw until now, for Program and Counters to tell causes by. sure: as far as can be known, they
-// missed nothing since the last Hooks.
-func (a *Account) Hooks(h conntrack.Hooked, sure bool) {
+// Hooks takes what hooks saw until now, for Program and Counters to tell causes by. missed is how many calls, here or
+// elsewhere, they were kept from seeing since the last Hooks; sure: that is known to be all.
+func (a *Account) Hooks(h conntrack.Hooked, missed uint64, sure bool) {
 	recent := conntrack.Hooked{Full: h.Full - a.hooked.Full, Clashes: h.Clashes - a.hooked.Clashes}
 	a.pending.Full += recent.Full
 	a.pending.Clashes += recent.Clashes
-	// What was refused before they were attached they did not see.
-	a.hooked, a.sure, a.begun = h, sure && a.begun, true
+	a.hooked, a.sure = h, sure
+	a.doubt += missed
 	a.quiet++
 	if recent != (conntrack.Hooked{}) {
 		a.quiet = 0
@@ -152,7 +153,7 @@ func (a *Account) Restart() {
 	a.meter.Restart()
 	a.seen = conntrack.Refusal{}
 	a.Forgotten()
-	a.unread, a.sure, a.begun = conntrack.Hooked{}, false, false
+	a.unread, a.sure, a.begun, a.doubt = conntrack.Hooked{}, false, false, 0
 	a.begin, a.snapshot, a.residue = nil, nil, 0
 	a.settled = a.Unattributed
 }
@@ -167,16 +168,24 @@ func (a *Account) add(drops conntrack.Drops, alone uint64) {
 	a.Drops = a.Drops.Add(drops)
 	certain := min(alone, a.pending.Full)
 	a.Drops[conntrack.TableFull] += certain
-	if rest := alone - certain; rest > 0 {
+	if !a.begun {
+		a.doubt += alone // what was refused before the hooks were attached they did not see
+	}
+	a.begun = true
+	rest := alone - certain
+	if certain > 0 && a.sure && rest > a.doubt {
+		// The hooks are at work, and did not miss these: it was not for want of room.
+		a.Drops[conntrack.AllocFailed] += rest - a.doubt
+		rest = a.doubt
+	}
+	if rest > 0 {
 		cause := a.AloneCause()
-		if certain > 0 && a.sure {
-			cause = conntrack.AllocFailed // the hooks are at work, and did not see these
-		}
 		a.Drops[cause] += rest
 		if cause == conntrack.TableFull {
 			a.Unhooked += rest
 		}
 	}
+	a.doubt -= min(a.doubt, rest)
 	a.pending.Full -= certain
 	a.pending.Clashes -= min(a.pending.Clashes, drops[conntrack.Clash])
 	// A refusal shows in the count some time after its hook saw it, for a task may be made to wait in between. What does

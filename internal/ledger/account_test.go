@@ -182,30 +182,33 @@ func TestHooksMakeCertain(t *testing.T) {
 		name   string
 		look   *conntrack.Snapshot
 		full   uint64
+		missed uint64
 		sure   bool
 		alone  uint64
 		want   conntrack.Drops
 		unseen uint64 // Unhooked
 	}{
-		{"all seen, the limit was raised at once", roomy, 5, true, 5, drops(conntrack.TableFull, 5), 0},
-		{"inserts by ctnetlink beside", full, 9, true, 5, drops(conntrack.TableFull, 5), 0},
-		{"some not seen, nothing missed", full, 3, true, 5, drops(conntrack.TableFull, 3).Add(drops(conntrack.AllocFailed, 2)), 0},
-		{"some not seen, something missed, full", full, 3, false, 5, drops(conntrack.TableFull, 5), 2},
-		{"some not seen, something missed, room", roomy, 3, false, 5, drops(conntrack.TableFull, 3).Add(drops(conntrack.AllocFailed, 2)), 0},
-		{"none seen, full: the hooks are blind", full, 0, true, 5, drops(conntrack.TableFull, 5), 5},
-		{"none seen, room", roomy, 0, true, 5, drops(conntrack.AllocFailed, 5), 0},
+		{"all seen, the limit was raised at once", roomy, 5, 0, true, 5, drops(conntrack.TableFull, 5), 0},
+		{"inserts by ctnetlink beside", full, 9, 0, true, 5, drops(conntrack.TableFull, 5), 0},
+		{"some not seen, nothing missed", full, 3, 0, true, 5, drops(conntrack.TableFull, 3).Add(drops(conntrack.AllocFailed, 2)), 0},
+		{"some not seen, one missed", full, 3, 1, true, 5, drops(conntrack.TableFull, 4).Add(drops(conntrack.AllocFailed, 1)), 1},
+		{"some not seen, it is not known what was missed, full", full, 3, 0, false, 5, drops(conntrack.TableFull, 5), 2},
+		{"some not seen, it is not known what was missed, room", roomy, 3, 0, false, 5, drops(conntrack.TableFull, 3).Add(drops(conntrack.AllocFailed, 2)), 0},
+		{"none seen, full: the hooks are blind", full, 0, 0, true, 5, drops(conntrack.TableFull, 5), 5},
+		{"none seen, room", roomy, 0, 0, true, 5, drops(conntrack.AllocFailed, 5), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var byProgram, byCounters Account
 			byProgram.Baseline(c.look)
-			byProgram.Kernel(c.look)
-			byProgram.Hooks(hooked(0), false) // when they were attached
-			byCounters.Hooks(hooked(0), false)
-			byProgram.Hooks(hooked(c.full), c.sure)
-			byProgram.Program(alone(c.alone), nil, nil)
 			byCounters.Baseline(c.look)
-			byCounters.Hooks(hooked(c.full), c.sure)
-			byCounters.Counters(snapshot(c.look.Count, uint32(c.alone), 0, 0))
+			for _, at := range []struct{ full, missed, alone uint64 }{{}, {c.full, c.missed, c.alone}} {
+				look := snapshot(c.look.Count, uint32(at.alone), 0, 0)
+				byProgram.Kernel(look)
+				byProgram.Hooks(hooked(at.full), at.missed, c.sure)
+				byProgram.Program(alone(at.alone), nil, nil)
+				byCounters.Hooks(hooked(at.full), at.missed, c.sure)
+				byCounters.Counters(look)
+			}
 			for name, a := range map[string]*Account{"by program": &byProgram, "by counters": &byCounters} {
 				if diff := cmp.Diff(c.want, a.Drops); diff != "" || a.Unhooked != c.unseen {
 					t.Errorf("%s: unhooked %d, drops (-want +got):\n%s", name, a.Unhooked, diff)
@@ -215,30 +218,45 @@ func TestHooksMakeCertain(t *testing.T) {
 	}
 }
 
+// TestHooksMissedEarlier: a call that was missed may show in a later count, behind others that the hooks saw ahead.
+func TestHooksMissedEarlier(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(1000, 0, 0, 0))
+	a.Hooks(hooked(10), 0, true)
+	a.Counters(snapshot(1000, 8, 0, 0))
+	a.Hooks(hooked(20), 3, true) // of 15 calls since, 3 were missed
+	a.Counters(snapshot(1000, 18, 0, 0))
+	a.Hooks(hooked(20), 0, true)
+	a.Counters(snapshot(1000, 23, 0, 0))
+	if diff := cmp.Diff(drops(conntrack.TableFull, 23), a.Drops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestHooksAhead: what a hook saw last may show in the next count only; what does not show there either was no packet.
 func TestHooksAhead(t *testing.T) {
 	var a Account
 	a.Baseline(snapshot(10, 0, 0, 0))
-	a.Hooks(hooked(7), true)
+	a.Hooks(hooked(7), 0, true)
 	a.Counters(snapshot(10, 3, 0, 0))
-	a.Hooks(hooked(7), true)
+	a.Hooks(hooked(7), 0, true)
 	a.Counters(snapshot(10, 7, 0, 0))
 	if diff := cmp.Diff(drops(conntrack.TableFull, 7), a.Drops); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	a.Hooks(hooked(8), true) // a task that has to wait
+	a.Hooks(hooked(8), 0, true) // a task that has to wait
 	for range patience / 2 {
 		a.Counters(snapshot(10, 7, 0, 0))
-		a.Hooks(hooked(8), true)
+		a.Hooks(hooked(8), 0, true)
 	}
 	a.Counters(snapshot(10, 8, 0, 0))
 	if diff := cmp.Diff(drops(conntrack.TableFull, 8), a.Drops); diff != "" {
 		t.Errorf("after a wait (-want +got):\n%s", diff)
 	}
-	a.Hooks(hooked(101), true) // 93 inserts by ctnetlink
+	a.Hooks(hooked(101), 0, true) // 93 inserts by ctnetlink
 	for range patience + 2 {
 		a.Counters(snapshot(10, 8, 0, 0))
-		a.Hooks(hooked(101), true)
+		a.Hooks(hooked(101), 0, true)
 	}
 	a.Counters(snapshot(10, 10, 0, 0))
 	if diff := cmp.Diff(drops(conntrack.TableFull, 8).Add(drops(conntrack.AllocFailed, 2)), a.Drops); diff != "" {
@@ -250,7 +268,7 @@ func TestHooksAhead(t *testing.T) {
 func TestHooksAttachedLate(t *testing.T) {
 	var a Account
 	a.Kernel(snapshot(1000, 100, 0, 0))
-	a.Hooks(hooked(20), true)
+	a.Hooks(hooked(20), 0, true)
 	a.Program(alone(100), nil, nil)
 	if diff := cmp.Diff(drops(conntrack.TableFull, 100), a.Drops); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -261,9 +279,9 @@ func TestHooksAttachedLate(t *testing.T) {
 func TestUnread(t *testing.T) {
 	var a Account
 	a.Baseline(snapshot(1000, 0, 0, 0))
-	a.Hooks(conntrack.Hooked{Full: 5, Clashes: 3}, false)
+	a.Hooks(conntrack.Hooked{Full: 5, Clashes: 3}, 0, false)
 	a.Counters(snapshot(1000, 4+2, 2, 0)) // one of each is still on its way
-	a.Hooks(conntrack.Hooked{Full: 8, Clashes: 4}, false)
+	a.Hooks(conntrack.Hooked{Full: 8, Clashes: 4}, 0, false)
 	a.Unread()
 	a.Unread()
 	want := drops(conntrack.TableFull, 8).Add(drops(conntrack.Clash, 4))
@@ -271,7 +289,7 @@ func TestUnread(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	// It was there all the time, only nobody found it.
-	a.Hooks(conntrack.Hooked{Full: 9, Clashes: 4}, false)
+	a.Hooks(conntrack.Hooked{Full: 9, Clashes: 4}, 0, false)
 	a.Counters(snapshot(1000, 9+4, 4, 0))
 	want[conntrack.TableFull]++
 	if diff := cmp.Diff(want, a.Drops); diff != "" {

@@ -3,6 +3,7 @@ package watch
 import (
 	"time"
 
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/loader"
 )
 
@@ -23,12 +24,10 @@ func (w *watcher) lookAtHooks() (err error) {
 	return err
 }
 
-// sure reports whether the hooks missed nothing, here or elsewhere, since they were last read at the place. What a kprobe
-// misses does not always show.
-func (w *watcher) sure(p *place) bool {
-	missed := w.hooks.missed - p.missed
+// tellHooks tells the account of a place what the hooks saw there. What a kprobe misses does not always show.
+func (w *watcher) tellHooks(p *place, h conntrack.Hooked) {
+	p.account.Hooks(h, w.hooks.missed-min(w.hooks.missed, p.missed), w.probe.Name == loader.Fexit)
 	p.missed = w.hooks.missed
-	return w.probe.Name == loader.Fexit && missed == 0
 }
 
 // hear tells the account of a place what the hooks saw there, read after what was counted there.
@@ -42,7 +41,7 @@ func (w *watcher) hear(p *place, t *loader.Table) error {
 		}
 		hooked = later.Hooked
 	}
-	p.account.Hooks(hooked, w.sure(p))
+	w.tellHooks(p, hooked)
 	return nil
 }
 
@@ -83,7 +82,9 @@ func (w *watcher) readHooks(p *place) {
 	if err == nil {
 		err = w.lookAtHooks()
 	}
-	p.account.Hooks(t.Hooked, err == nil && w.sure(p))
+	if err == nil {
+		w.tellHooks(p, t.Hooked)
+	}
 }
 
 // bookAlone is book for probes that do not count every refusal. Of a namespace that is gone, or cannot be entered, what
@@ -104,7 +105,7 @@ func (w *watcher) bookAlone(last bool) error {
 		if !p.locked && (p.unseen == 0 || p.unseen == 1 && !last) {
 			continue // its counters are read, or it may be found again
 		}
-		p.account.Hooks(t.Hooked, false)
+		w.tellHooks(p, t.Hooked)
 		p.account.Unread()
 		if p.unseen > 1 && time.Since(p.active) >= activeFor {
 			if err := w.probe.Forget(t.Cookie); err != nil {
