@@ -23,6 +23,7 @@ type place struct {
 	account  ledger.Account
 	snapshot conntrack.Snapshot
 	history  bool // older than the counting: the first look is where it begins
+	found    bool // by a scan
 	unseen   int  // scans running that did not find it
 	gone     bool // not on the kernel's list any more
 	slotted  bool // the program has a table of it
@@ -108,9 +109,13 @@ func (w *watcher) scan(history bool) {
 	}
 	for _, ns := range look.Namespaces {
 		w.cookieless = w.cookieless || ns.Host && ns.Cookie == 0
-		p := w.place(w.keyOf(ns), history)
+		k := w.keyOf(ns)
+		if p := w.places[k]; p != nil && k.cookie == 0 && p.missing() {
+			w.retire(k) // what has its inode now is another one
+		}
+		p := w.place(k, history)
 		cookie := p.ns.Cookie
-		p.ns, p.unseen = ns, 0
+		p.ns, p.found, p.unseen = ns, true, 0
 		p.ns.Cookie = max(ns.Cookie, cookie)
 	}
 	if look.Denied > 0 && !w.denied && !w.probe.Counts() {
@@ -126,7 +131,7 @@ func (w *watcher) keyOf(ns netns.Namespace) key {
 	if ns.Cookie == 0 {
 		latest := 0
 		for k, p := range w.places {
-			if k.inode == ns.Inode && k.cookie != 0 && !p.gone && p.nth > latest {
+			if k.inode == ns.Inode && k.cookie != 0 && !p.missing() && p.nth > latest {
 				found, latest = k, p.nth
 			}
 		}
@@ -302,6 +307,15 @@ func (w *watcher) denyOnce(p *place, err error) {
 // finished reports whether the place is no more. The program keeps a table for some time after: until then a last
 // packet may still be refused there. One scan may miss a namespace whose only process is just being replaced.
 func (p *place) finished() bool { return p.unseen > 1 && !p.slotted }
+
+// missing reports, in the middle of a scan, whether the place is not there any more, so that its inode may be another's.
+func (p *place) missing() bool { return p.gone || p.found && p.unseen > 1 }
+
+// retire forgets a place, but for what was counted there.
+func (w *watcher) retire(k key) {
+	w.past.add(&w.places[k].account)
+	delete(w.places, k)
+}
 
 // totals are drops and evictions of all namespaces together.
 type totals struct {

@@ -33,8 +33,7 @@ func (w *watcher) tell() error {
 			s.NetNS = append(s.NetNS, r)
 		}
 		if p.finished() {
-			w.past.add(&p.account)
-			delete(w.places, key{p.ns.Cookie, p.ns.Inode})
+			w.retire(key{p.ns.Cookie, p.ns.Inode})
 		}
 	}
 	return w.record(s)
