@@ -18,10 +18,12 @@ import (
 
 // session is a watch.Run in the background, and what it wrote.
 type session struct {
-	t      *testing.T
-	cancel context.CancelFunc
-	done   chan error
-	stall  chan struct{} // not nil: drop records are not taken before it is closed
+	t        *testing.T
+	cancel   context.CancelFunc
+	done     chan error
+	refusals int // namespaces that were made to refuse something
+
+	stall chan struct{} // not nil: drop records are not taken before it is closed
 
 	mu      sync.Mutex
 	changed *sync.Cond

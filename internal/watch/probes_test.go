@@ -329,7 +329,8 @@ func (s *session) awaitNetNS(ns *lab.Namespace, want func(record.NetNS) bool) re
 	return last
 }
 
-// is reports whether a record is of the namespace. A cookie is the program's own where the kernel tells none.
+// is reports whether a record is of the namespace. Where the kernel tells no cookie the name has to do, for inodes are used
+// again.
 func is(n record.NetNS, ns *lab.Namespace) bool {
-	return n.NS == ns.Inode && (ns.Cookie == 0 || n.Cookie == ns.Cookie) && !n.Gone
+	return n.NS == ns.Inode && (n.Cookie == ns.Cookie || ns.Cookie == 0 && n.Name == ns.Name) && !n.Gone
 }

@@ -107,7 +107,8 @@ func refuse(t *testing.T, s *session) (refused uint64) {
 	t.Helper()
 	b := &bench{Lab: openLab(t)}
 	defer func() { must(t, b.Close()) }()
-	b.client, b.server, b.Link = b.pair(t, "client", "server")
+	s.refusals++ // no two namespaces of a name
+	b.client, b.server, b.Link = b.pair(t, fmt.Sprintf("client%d", s.refusals), fmt.Sprintf("server%d", s.refusals))
 	b.full(t)
 	sent, err := b.A.Inject(t.Context(), lab.Traffic{Packets: packetsPerCause, CPUs: allCPUs(t)})
 	must(t, err)
