@@ -36,6 +36,8 @@ type Account struct {
 	moved    bool              // the kernel refused something between the last two looks
 	seen     conntrack.Refusal // what Program was told last
 
+	half []uint32 // by CPU, drops that may be half of a clash
+
 	hooked  conntrack.Hooked // what Hooks was told last
 	pending conntrack.Hooked // what the hooks saw and no count has shown yet
 	quiet   int              // how many Hooks ago they last saw something
@@ -57,12 +59,32 @@ func (a *Account) Baseline(s *conntrack.Snapshot) {
 // hooks, the look must be older than what Hooks was told.
 func (a *Account) Counters(s *conntrack.Snapshot) {
 	a.look(s)
-	refused := conntrack.Refused(a.meter.Add(s), s.Known)
+	refused := conntrack.Refused(a.whole(a.meter.Add(s)), s.Known)
 	a.Evicted = a.meter.Totals[conntrack.CounterEarlyDrop]
 	refused.DropAlone -= min(refused.DropAlone, a.unread.Full)
 	refused.Drops[conntrack.Clash] -= min(refused.Drops[conntrack.Clash], a.unread.Clashes)
 	a.unread = conntrack.Hooked{}
 	a.add(refused.Drops, refused.DropAlone)
+}
+
+// whole keeps a look that fell into the middle of a clash from taking it for two refusals. A clash moves drop, then
+// insert_failed, and the kernel reads them in the other order: so where there are clashes on a CPU, one drop that is alone is
+// kept for the next look, which shows whether its insert_failed was on its way.
+func (a *Account) whole(deltas []conntrack.Counters) []conntrack.Counters {
+	for len(a.half) < len(deltas) {
+		a.half = append(a.half, 0)
+	}
+	for cpu := range deltas {
+		drop, failed := &deltas[cpu][conntrack.CounterDrop], deltas[cpu][conntrack.CounterInsertFailed]
+		clashes := failed > deltas[cpu][conntrack.CounterChainTooLong] && *drop > 0
+		*drop += a.half[cpu]
+		a.half[cpu] = 0
+		if clashes && *drop > failed {
+			*drop--
+			a.half[cpu] = 1
+		}
+	}
+	return deltas
 }
 
 // Hooks takes what hooks saw until now, for Program and Counters to tell causes by. missed is how many calls, here or
@@ -130,9 +152,15 @@ func (a *Account) Program(refused conntrack.Refusal, counted []conntrack.Counter
 	a.Unattributed = a.reconcile(counted, notReady)
 }
 
-// Missing is how many refusals the last look showed that the program had not counted. What is still missing at the next
-// look is Unattributed.
-func (a *Account) Missing() uint64 { return a.residue }
+// Missing is how many refusals the last look showed that are not counted. What the program still has not counted at the
+// next look is Unattributed.
+func (a *Account) Missing() uint64 {
+	missing := a.residue
+	for _, n := range a.half {
+		missing += uint64(n)
+	}
+	return missing
+}
 
 // NeedsWitness reports whether a look from now could tell why packets were refused that the account does not know yet.
 func (a *Account) NeedsWitness(refused conntrack.Refusal) bool {
@@ -154,7 +182,7 @@ func (a *Account) Restart() {
 	a.seen = conntrack.Refusal{}
 	a.Forgotten()
 	a.unread, a.sure, a.begun, a.doubt = conntrack.Hooked{}, false, false, 0
-	a.begin, a.snapshot, a.residue = nil, nil, 0
+	a.begin, a.snapshot, a.half, a.residue = nil, nil, nil, 0
 	a.settled = a.Unattributed
 }
 

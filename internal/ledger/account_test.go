@@ -291,8 +291,28 @@ func TestUnread(t *testing.T) {
 	// It was there all the time, only nobody found it.
 	a.Hooks(conntrack.Hooked{Full: 9, Clashes: 4}, 0, false)
 	a.Counters(snapshot(1000, 9+4, 4, 0))
+	a.Counters(snapshot(1000, 9+4, 4, 0)) // a drop among clashes waits for a second look
 	want[conntrack.TableFull]++
 	if diff := cmp.Diff(want, a.Drops); diff != "" {
 		t.Errorf("found again (-want +got):\n%s", diff)
+	}
+}
+
+// TestLookIntoAClash: a look that sees one of a clash's two counters moved counts it once, and under its cause.
+func TestLookIntoAClash(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(10, 0, 0, 0))
+	a.Counters(snapshot(10, 6, 5, 0)) // the sixth is under way
+	if a.Missing() != 1 {
+		t.Errorf("missing %d, want 1", a.Missing())
+	}
+	a.Counters(snapshot(10, 9, 9, 0))
+	if diff := cmp.Diff(drops(conntrack.Clash, 9), a.Drops); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	a.Counters(snapshot(1000, 13, 11, 0)) // two were alone indeed
+	a.Counters(snapshot(1000, 13, 11, 0))
+	if diff := cmp.Diff(drops(conntrack.Clash, 11).Add(drops(conntrack.TableFull, 2)), a.Drops); diff != "" || a.Missing() != 0 {
+		t.Errorf("missing %d (-want +got):\n%s", a.Missing(), diff)
 	}
 }
