@@ -131,6 +131,13 @@ func run(ctx context.Context, o options) error {
 				continue
 			}
 			r := machine.boot(ctx, k, files, s)
+			// An emulated machine on a busy one may run out of its time. What fails twice is no such thing; what fails once is
+			// told all the same, for it is to be found.
+			if r.failed() && ctx.Err() == nil {
+				r.print(os.Stdout)
+				fmt.Printf("vm: %s: booting it once more\n", r.title())
+				r = machine.boot(ctx, k, files, s)
+			}
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
