@@ -28,7 +28,7 @@ demo: setup-run build ## Have the real kernel refuse real packets, and count the
 test: setup-test check-generated lint build test-arm64 test-race test-unit test-vm ## The gate: everything that a change must pass (root)
 
 .PHONY: test-all
-test-all: test test-vm-long fuzz bench-bpf bench-rest ## The gate, and what takes longer
+test-all: test fuzz bench-bpf bench-rest ## The gate, and what takes longer
 
 .PHONY: test-unit
 test-unit: ## Unit tests and native kernel tests, at full size
