@@ -12,11 +12,14 @@ const Version = 1
 
 // The kinds of records.
 const (
-	KindStart  = "start"
-	KindSample = "sample"
-	KindDrop   = "drop"
-	KindGap    = "gap"
-	KindStop   = "stop"
+	KindStart    = "start"
+	KindSample   = "sample"
+	KindDrop     = "drop"
+	KindIncident = "incident"
+	KindAction   = "action"
+	KindLimit    = "limit"
+	KindGap      = "gap"
+	KindStop     = "stop"
 )
 
 // Envelope is what every record begins with.
@@ -28,14 +31,15 @@ type Envelope struct {
 	Kind     string    `json:"kind"`
 }
 
-// Record is any of the types below.
-type Record interface{ envelope() *Envelope }
+// Record is any of the types below. Head returns the envelope that it begins with.
+type Record interface{ Head() *Envelope }
 
-func (e *Envelope) envelope() *Envelope { return e }
+// Head returns e itself: what a record's type embeds is how the record is reached.
+func (e *Envelope) Head() *Envelope { return e }
 
 // Stamp fills in the envelope.
 func Stamp(r Record, seq uint64, now time.Time, boot time.Duration) {
-	e := r.envelope()
+	e := r.Head()
 	e.V, e.Seq, e.Time, e.Boottime = Version, seq, now.UTC(), boot.Nanoseconds()
 	switch r.(type) {
 	case *Start:
@@ -44,6 +48,12 @@ func Stamp(r Record, seq uint64, now time.Time, boot time.Duration) {
 		e.Kind = KindSample
 	case *Drop:
 		e.Kind = KindDrop
+	case *Incident:
+		e.Kind = KindIncident
+	case *Action:
+		e.Kind = KindAction
+	case *Limit:
+		e.Kind = KindLimit
 	case *Gap:
 		e.Kind = KindGap
 	case *Stop:
@@ -111,6 +121,33 @@ type Drop struct {
 	Dport    uint16          `json:"dport"` // ICMP: type << 8 | code
 	Ifname   string          `json:"ifname"`
 	Hook     string          `json:"hook"`
+}
+
+// Action is something that ctwatch did, would have done, or was kept from doing.
+type Action struct {
+	Envelope
+	What    string `json:"what"`   // raise_max, raise_buckets, persist, undo, hook
+	From    uint64 `json:"from"`   // 0 where it is no number
+	To      uint64 `json:"to"`     //
+	Why     string `json:"why"`    // in words
+	Result  string `json:"result"` // applied, dry_run, refused, yielded, failed
+	Latency int64  `json:"latency_ns"`
+}
+
+// Limit says that a limit of conntrack changed.
+type Limit struct {
+	Envelope
+	Key  string `json:"key"` // nf_conntrack_max or nf_conntrack_buckets
+	From uint64 `json:"from"`
+	To   uint64 `json:"to"`
+	Writer
+}
+
+// Writer is the process that changed a limit. All is zero where nobody saw it: the write was seen by its effect alone.
+type Writer struct {
+	PID  int    `json:"pid"`
+	Comm string `json:"comm"` // the task's name, untrusted text
+	Unit string `json:"unit"` // systemd unit or container, as netns.Owner writes it; untrusted text
 }
 
 // Gap is a time of which the records do not tell everything.
