@@ -110,9 +110,26 @@ struct sample {
 	__u8 pad[3];
 };
 
+/* The limits whose writers are named. */
+enum limit { LIMIT_MAX, LIMIT_BUCKETS };
+
+/* A write of a limit, before the kernel takes or refuses it (ring limit_writes). Numbers are the text itself. */
+struct limit_write {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 cgroup;  /* of the writer: id in the cgroup2 hierarchy, the inode number of its directory */
+	__u32 pid;     /* of the process, as the first PID namespace numbers it */
+	__s32 to_len;  /* negative: to holds the beginning alone */
+	__u8 comm[16]; /* of the thread */
+	__u8 from[24]; /* what the limit was, as /proc shows it; empty if the kernel did not tell */
+	__u8 to[64];   /* what is written; ends with 0 */
+	__u8 limit;    /* enum limit */
+	__u8 pad[7];
+};
+
 _Static_assert(sizeof(struct counters) == 12, "ABI");
 _Static_assert(sizeof(struct table) == 136, "ABI");
 _Static_assert(sizeof(struct cpu) == 120 + 16 * RECENT + 16 * CALLS, "ABI");
 _Static_assert(sizeof(struct sample) == 80, "ABI");
+_Static_assert(sizeof(struct limit_write) == 136, "ABI");
 
 #endif

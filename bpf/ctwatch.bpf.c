@@ -16,6 +16,8 @@
  * user space at once. Where the core cannot run, they count by themselves.
  *
  * Nothing here runs for a packet that gets through.
+ *
+ * Apart from all that, and loaded alone: who writes the limits.
  */
 #include "kernel.h"
 #include "abi.h"
@@ -26,6 +28,8 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 enum kind *kinds __attribute__((unused));
 enum beginning *beginnings __attribute__((unused));
 struct sample *sampled __attribute__((unused));
+enum limit *limits __attribute__((unused));
+struct limit_write *limit_written __attribute__((unused));
 
 /* Set before loading. */
 const volatile __u8 core = 1;			    /* the core is attached; 0: hooks alone */
@@ -85,6 +89,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } samples SEC(".maps");
+
+/* Some hundred writes; a tool that fights another for a limit makes a few a second. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 64 * 1024);
+} limit_writes SEC(".maps");
+
+__u64 limit_writes_lost; /* that found no room in it */
 
 /* Plain loads instead of bpf_probe_read_kernel(), where the kernel has it (6.2, EL 9.2): half the cost of a refusal. */
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
@@ -889,4 +901,95 @@ int settle(struct bpf_raw_tracepoint_args *ctx)
 	t->full_told = t->full;
 	end_work(cpu);
 	return 0;
+}
+
+/* What a sysctl is called below /proc/sys, the terminating 0 included. */
+#define IS_NAMED(name, wanted) is_named(name, wanted, sizeof(wanted))
+
+static __always_inline int is_named(const char *name, const char *wanted, int size)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < size; i++)
+		if (name[i] != wanted[i])
+			return 0;
+	return 1;
+}
+
+/* Which limit a sysctl is, negative if none. The kernel has nf_conntrack_max under two names. */
+static __always_inline int limit_of(struct bpf_sysctl *ctx)
+{
+	char name[40] = {};
+
+	if (bpf_sysctl_get_name(ctx, name, sizeof(name), 0) < 0)
+		return -1; /* longer than any of ours */
+	if (IS_NAMED(name, "net/netfilter/nf_conntrack_max") || IS_NAMED(name, "net/nf_conntrack_max"))
+		return LIMIT_MAX;
+	if (IS_NAMED(name, "net/netfilter/nf_conntrack_buckets"))
+		return LIMIT_BUCKETS;
+	return -1;
+}
+
+/* A write that is of no limit ends at limit_of(). */
+static __always_inline struct limit_write *reserve_limit_write(struct bpf_sysctl *ctx)
+{
+	struct limit_write *w;
+	int limit = limit_of(ctx);
+
+	if (limit < 0)
+		return 0;
+	w = bpf_ringbuf_reserve(&limit_writes, sizeof(*w), 0);
+	if (!w) {
+		__sync_fetch_and_add(&limit_writes_lost, 1);
+		return 0;
+	}
+	__builtin_memset(w, 0, sizeof(*w));
+	w->limit = limit;
+	w->time_ns = bpf_ktime_get_boot_ns();
+	w->cgroup = bpf_get_current_cgroup_id();
+	bpf_sysctl_get_current_value(ctx, (char *)w->from, sizeof(w->from));
+	w->to_len = bpf_sysctl_get_new_value(ctx, (char *)w->to, sizeof(w->to));
+	return w;
+}
+
+/*
+ * Attached to the root of cgroup2: runs when any process of the machine reads
+ * or writes any sysctl, through whichever mount of proc, after the file's
+ * permissions were checked and before the value is. It allows all. No kernel
+ * counter moves here. Since 6.1 such a program may ask who the current task is.
+ */
+SEC("cgroup/sysctl")
+int sysctl_write(struct bpf_sysctl *ctx)
+{
+	struct limit_write *w;
+
+	if (!ctx->write)
+		return 1;
+	w = reserve_limit_write(ctx);
+	if (!w)
+		return 1;
+	w->pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(w->comm, sizeof(w->comm));
+	bpf_ringbuf_submit(w, 0);
+	return 1;
+}
+
+/* The same for kernels before 6.1, where it takes reading kernel memory (5.8). */
+SEC("cgroup/sysctl")
+int sysctl_by_task(struct bpf_sysctl *ctx)
+{
+	struct task_struct *task;
+	struct limit_write *w;
+
+	if (!ctx->write)
+		return 1;
+	w = reserve_limit_write(ctx);
+	if (!w)
+		return 1;
+	task = (void *)bpf_get_current_task();
+	bpf_core_read(&w->pid, sizeof(w->pid), &task->tgid);
+	bpf_core_read(w->comm, sizeof(w->comm), &task->comm);
+	bpf_ringbuf_submit(w, 0);
+	return 1;
 }

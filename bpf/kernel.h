@@ -40,6 +40,10 @@ enum { BPF_NOEXIST = 1 };
 struct bpf_raw_tracepoint_args {
 	__u64 args[0];
 };
+struct bpf_sysctl {
+	__u32 write;
+	__u32 file_pos;
+};
 
 /*
  * arch/x86/include/asm/ptrace.h, arch/arm64/include/asm/ptrace.h: what a
@@ -168,6 +172,8 @@ struct nsproxy {
 };
 struct task_struct {
 	struct nsproxy *nsproxy;
+	int tgid;
+	char comm[16];
 };
 
 #pragma clang attribute pop

@@ -106,6 +106,7 @@ func checkBTF() error {
 type capability uint
 
 const (
+	capNetAdmin capability = unix.CAP_NET_ADMIN
 	capSysAdmin capability = unix.CAP_SYS_ADMIN
 	capPerfmon  capability = unix.CAP_PERFMON
 	capBPF      capability = unix.CAP_BPF
@@ -113,6 +114,8 @@ const (
 
 func (c capability) String() string {
 	switch c {
+	case capNetAdmin:
+		return "CAP_NET_ADMIN"
 	case capSysAdmin:
 		return "CAP_SYS_ADMIN"
 	case capPerfmon:

@@ -111,6 +111,7 @@ func (p *program) load(o Options, kernel *btf.Spec, cache *btf.Cache) error {
 			delete(spec.Programs, name)
 		}
 	}
+	delete(spec.Maps, programMapLimitWrites)
 	for name, value := range map[string]any{
 		programVarCore: p.core, programVarGivesReason: givesReason(kernel), programVarUnloadable: o.Module,
 		programVarFresh: o.Fresh, programVarSampleIntervalNs: interval(o.Samples),
@@ -130,7 +131,14 @@ func (p *program) load(o Options, kernel *btf.Spec, cache *btf.Cache) error {
 	if p.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Cache: cache}); err != nil {
 		return explainLoad(err, memlock)
 	}
-	return errors.Join(p.coll.Assign(&p.maps), p.coll.Assign(&p.vars))
+	p.maps = programMaps{
+		Cpus:      p.coll.DetachMap(programMapCpus),
+		FreeSlots: p.coll.DetachMap(programMapFreeSlots),
+		Samples:   p.coll.DetachMap(programMapSamples),
+		Slots:     p.coll.DetachMap(programMapSlots),
+		Tables:    p.coll.DetachMap(programMapTables),
+	}
+	return p.coll.Assign(&p.vars)
 }
 
 // readProgram reads the compiled program. Without the kernel's compiler of BPF, the kernel cannot call the functions that
@@ -152,6 +160,8 @@ func (p *program) uses(name string) bool {
 		return p.core && p.module
 	case programProgEarlyDropExit, programProgClashExit:
 		return p.hooks == Fexit
+	case programProgSysctlWrite, programProgSysctlByTask:
+		return false // loaded by OpenLimits
 	}
 	return p.hooks == Kprobe
 }

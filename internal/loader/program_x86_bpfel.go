@@ -62,6 +62,26 @@ const (
 	programKindKIND_COUNT          programKind = 5
 )
 
+type programLimit uint32
+
+const (
+	programLimitLIMIT_MAX     programLimit = 0
+	programLimitLIMIT_BUCKETS programLimit = 1
+)
+
+type programLimitWrite struct {
+	_      structs.HostLayout
+	TimeNs uint64
+	Cgroup uint64
+	Pid    uint32
+	ToLen  int32
+	Comm   [16]uint8
+	From   [24]uint8
+	To     [64]uint8
+	Limit  uint8
+	Pad    [7]uint8
+}
+
 type programSample struct {
 	_      structs.HostLayout
 	TimeNs uint64
@@ -107,6 +127,7 @@ type programTable struct {
 const (
 	programMapCpus             = "cpus"
 	programMapFreeSlots        = "free_slots"
+	programMapLimitWrites      = "limit_writes"
 	programMapSamples          = "samples"
 	programMapSlots            = "slots"
 	programMapTables           = "tables"
@@ -119,6 +140,8 @@ const (
 	programProgKfreeSkb        = "kfree_skb"
 	programProgModuleFree      = "module_free"
 	programProgSettle          = "settle"
+	programProgSysctlByTask    = "sysctl_by_task"
+	programProgSysctlWrite     = "sysctl_write"
 	programProgWalkNamespaces  = "walk_namespaces"
 	programVarBeginnings       = "beginnings"
 	programVarCore             = "core"
@@ -126,6 +149,9 @@ const (
 	programVarFresh            = "fresh"
 	programVarGivesReason      = "gives_reason"
 	programVarKinds            = "kinds"
+	programVarLimitWritesLost  = "limit_writes_lost"
+	programVarLimitWritten     = "limit_written"
+	programVarLimits           = "limits"
 	programVarSampleIntervalNs = "sample_interval_ns"
 	programVarSampled          = "sampled"
 	programVarUnloadable       = "unloadable"
@@ -182,6 +208,8 @@ type programProgramSpecs struct {
 	KfreeSkb       *ebpf.ProgramSpec `ebpf:"kfree_skb"`
 	ModuleFree     *ebpf.ProgramSpec `ebpf:"module_free"`
 	Settle         *ebpf.ProgramSpec `ebpf:"settle"`
+	SysctlByTask   *ebpf.ProgramSpec `ebpf:"sysctl_by_task"`
+	SysctlWrite    *ebpf.ProgramSpec `ebpf:"sysctl_write"`
 	WalkNamespaces *ebpf.ProgramSpec `ebpf:"walk_namespaces"`
 }
 
@@ -189,11 +217,12 @@ type programProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programMapSpecs struct {
-	Cpus      *ebpf.MapSpec `ebpf:"cpus"`
-	FreeSlots *ebpf.MapSpec `ebpf:"free_slots"`
-	Samples   *ebpf.MapSpec `ebpf:"samples"`
-	Slots     *ebpf.MapSpec `ebpf:"slots"`
-	Tables    *ebpf.MapSpec `ebpf:"tables"`
+	Cpus        *ebpf.MapSpec `ebpf:"cpus"`
+	FreeSlots   *ebpf.MapSpec `ebpf:"free_slots"`
+	LimitWrites *ebpf.MapSpec `ebpf:"limit_writes"`
+	Samples     *ebpf.MapSpec `ebpf:"samples"`
+	Slots       *ebpf.MapSpec `ebpf:"slots"`
+	Tables      *ebpf.MapSpec `ebpf:"tables"`
 }
 
 // programVariableSpecs contains global variables before they are loaded into the kernel.
@@ -206,6 +235,9 @@ type programVariableSpecs struct {
 	Fresh            *ebpf.VariableSpec `ebpf:"fresh"`
 	GivesReason      *ebpf.VariableSpec `ebpf:"gives_reason"`
 	Kinds            *ebpf.VariableSpec `ebpf:"kinds"`
+	LimitWritesLost  *ebpf.VariableSpec `ebpf:"limit_writes_lost"`
+	LimitWritten     *ebpf.VariableSpec `ebpf:"limit_written"`
+	Limits           *ebpf.VariableSpec `ebpf:"limits"`
 	SampleIntervalNs *ebpf.VariableSpec `ebpf:"sample_interval_ns"`
 	Sampled          *ebpf.VariableSpec `ebpf:"sampled"`
 	Unloadable       *ebpf.VariableSpec `ebpf:"unloadable"`
@@ -231,17 +263,19 @@ func (o *programObjects) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programMaps struct {
-	Cpus      *ebpf.Map `ebpf:"cpus"`
-	FreeSlots *ebpf.Map `ebpf:"free_slots"`
-	Samples   *ebpf.Map `ebpf:"samples"`
-	Slots     *ebpf.Map `ebpf:"slots"`
-	Tables    *ebpf.Map `ebpf:"tables"`
+	Cpus        *ebpf.Map `ebpf:"cpus"`
+	FreeSlots   *ebpf.Map `ebpf:"free_slots"`
+	LimitWrites *ebpf.Map `ebpf:"limit_writes"`
+	Samples     *ebpf.Map `ebpf:"samples"`
+	Slots       *ebpf.Map `ebpf:"slots"`
+	Tables      *ebpf.Map `ebpf:"tables"`
 }
 
 func (m *programMaps) Close() error {
 	return _ProgramClose(
 		m.Cpus,
 		m.FreeSlots,
+		m.LimitWrites,
 		m.Samples,
 		m.Slots,
 		m.Tables,
@@ -258,6 +292,9 @@ type programVariables struct {
 	Fresh            *ebpf.Variable `ebpf:"fresh"`
 	GivesReason      *ebpf.Variable `ebpf:"gives_reason"`
 	Kinds            *ebpf.Variable `ebpf:"kinds"`
+	LimitWritesLost  *ebpf.Variable `ebpf:"limit_writes_lost"`
+	LimitWritten     *ebpf.Variable `ebpf:"limit_written"`
+	Limits           *ebpf.Variable `ebpf:"limits"`
 	SampleIntervalNs *ebpf.Variable `ebpf:"sample_interval_ns"`
 	Sampled          *ebpf.Variable `ebpf:"sampled"`
 	Unloadable       *ebpf.Variable `ebpf:"unloadable"`
@@ -276,6 +313,8 @@ type programPrograms struct {
 	KfreeSkb       *ebpf.Program `ebpf:"kfree_skb"`
 	ModuleFree     *ebpf.Program `ebpf:"module_free"`
 	Settle         *ebpf.Program `ebpf:"settle"`
+	SysctlByTask   *ebpf.Program `ebpf:"sysctl_by_task"`
+	SysctlWrite    *ebpf.Program `ebpf:"sysctl_write"`
 	WalkNamespaces *ebpf.Program `ebpf:"walk_namespaces"`
 }
 
@@ -290,6 +329,8 @@ func (p *programPrograms) Close() error {
 		p.KfreeSkb,
 		p.ModuleFree,
 		p.Settle,
+		p.SysctlByTask,
+		p.SysctlWrite,
 		p.WalkNamespaces,
 	)
 }
