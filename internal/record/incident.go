@@ -88,6 +88,8 @@ type Change struct {
 	Key  string    `json:"key"`
 	From uint64    `json:"from"`
 	To   uint64    `json:"to"`
+	// InUse is how many entries the namespace held then, as of the last sample.
+	InUse uint64 `json:"in_use"`
 	Writer
 }
 
@@ -103,6 +105,7 @@ type Fillers struct {
 	Took        int64     `json:"took_ns"`
 	Replied     float64   `json:"replied"` // share that saw packets both ways
 	Assured     float64   `json:"assured"` // share that may not be evicted
+	Nat         float64   `json:"nat"`     // share whose addresses or ports are translated
 	Idle        float64   `json:"idle"`    // share that is established TCP without a packet for IdleFor or longer
 	IdleFor     int64     `json:"idle_for_ns"`
 

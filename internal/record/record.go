@@ -102,8 +102,9 @@ type NetNS struct {
 	Evicted uint64          `json:"evicted"`
 	// Unattributed is this namespace's part of Sample.Unattributed.
 	Unattributed uint64 `json:"unattributed,omitempty"`
-	Host         bool   `json:"host,omitempty"` // the machine's own; others may be named "host", too
-	Gone         bool   `json:"gone,omitempty"` // the namespace is no more: these are its last numbers
+	Owner        string `json:"owner,omitempty"` // whose processes are in it, as netns.Owner writes it; untrusted text
+	Host         bool   `json:"host,omitempty"`  // the machine's own; others may be named "host", too
+	Gone         bool   `json:"gone,omitempty"`  // the namespace is no more: these are its last numbers
 }
 
 // Drop is one refused packet, a sample of them.

@@ -1,0 +1,184 @@
+package incident
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/record"
+)
+
+// table is one namespace's table, as of the last sample.
+type table struct {
+	seen    bool
+	state   record.NetNS
+	at      moment
+	open    [conntrack.NumCauses]*open
+	past    [conntrack.NumCauses]past
+	hurt    [conntrack.NumCauses]*sufferers // of packets refused since the last incident of that cause was closed
+	fillers *record.Fillers                 // as last seen
+	changes []record.Change                 // of limits, the recent ones
+
+	fullSince moment        // zero while it is not nearly full
+	fullFor   time.Duration // all the time that it was nearly full ...
+	fullOnce  time.Duration // ... and how much of it was before fullSince
+	evicting  spell         // evictions while no incident is open
+	unseen    spell         // unattributed refusals while none is open
+}
+
+// spell is something that happens again and again, with pauses.
+type spell struct {
+	since, last moment
+	n           uint64
+}
+
+func (s *spell) add(n uint64, at moment) {
+	if s.n == 0 {
+		s.since = at
+	}
+	s.n += n
+	s.last = at
+}
+
+// past is the last incident of a cause, once it is closed.
+type past struct {
+	any   bool
+	ended time.Duration
+	hold  time.Duration
+}
+
+// refused notes whose packet was refused.
+func (t *table) refused(d *record.Drop) {
+	s := &t.hurt[d.Cause]
+	if *s == nil {
+		*s = newSufferers()
+	}
+	(*s).add(d)
+	if in := t.open[d.Cause]; in != nil {
+		in.fresh = true
+	}
+}
+
+// recent are the changes of limits that may have to do with what begins at some time.
+func (t *table) recent(at time.Time) []record.Change {
+	t.changes = slices.DeleteFunc(t.changes, func(c record.Change) bool { return at.Sub(c.Time).Abs() > recently })
+	return t.changes[max(0, len(t.changes)-mostChanges/2):]
+}
+
+func full(n record.NetNS) bool { return n.Fill != nil && *n.Fill >= nearlyFull }
+
+// fill keeps how long the table was nearly full. It was as it was before until now.
+func (t *table) fill(n record.NetNS, at moment) {
+	if t.seen && full(t.state) {
+		t.fullFor += at.boot - t.at.boot
+	}
+	switch {
+	case !full(n):
+		t.fullSince = moment{}
+	case t.fullSince == (moment{}):
+		t.fullSince, t.fullOnce = at, t.fullFor
+	}
+}
+
+// any is an open incident, that of a full table before others: what has no cause of its own is told of there.
+func (t *table) any() *open {
+	if in := t.open[conntrack.TableFull]; in != nil {
+		return in
+	}
+	for _, in := range t.open {
+		if in != nil {
+			return in
+		}
+	}
+	return nil
+}
+
+// look takes the state of a table at a sample, and opens, updates and closes incidents.
+func (e *Engine) look(t *table, n record.NetNS) []*record.Incident {
+	before := change{from: t.at, to: e.now}
+	if !t.seen {
+		before.from = e.now // what was before is not known
+	}
+	for c := range n.Drops {
+		before.drops[c] = n.Drops[c] - min(t.state.Drops[c], n.Drops[c])
+	}
+	before.evicted = n.Evicted - min(t.state.Evicted, n.Evicted)
+	before.unattributed = int64(n.Unattributed) - int64(t.state.Unattributed)
+	t.fill(n, e.now)
+	limit := t.state.Max
+	t.state, t.at, t.seen = n, e.now, true
+
+	e.open(t, &before, limit)
+	var out []*record.Incident
+	for c, in := range t.open {
+		if in == nil {
+			continue
+		}
+		in.look(t, &before)
+		switch {
+		case !in.announced:
+			in.announced = true
+			out = append(out, e.tell(in, record.PhaseOpen))
+		case e.now.boot-in.active.boot >= in.hold:
+			out = append(out, e.close(t, conntrack.Cause(c), "quiet"))
+		case in.fresh && e.now.boot-in.told >= updateEvery:
+			out = append(out, e.tell(in, record.PhaseUpdate))
+		}
+	}
+	return out
+}
+
+// change is what happened in a table between two samples.
+type change struct {
+	from, to     moment
+	drops        conntrack.Drops
+	evicted      uint64
+	unattributed int64 // less than 0 if the program found what it had not seen
+}
+
+// open opens the incidents that the change calls for. limit is the max before it.
+func (e *Engine) open(t *table, c *change, limit *uint64) {
+	begin := func(cause conntrack.Cause, trigger string, since moment) *open {
+		in := t.open[cause]
+		if in == nil {
+			in = e.begin(t, cause, trigger, since, limit)
+			t.open[cause] = in
+		}
+		return in
+	}
+	for cause, n := range c.drops {
+		if n > 0 {
+			begin(conntrack.Cause(cause), TriggerDrop, c.to)
+		}
+	}
+
+	if t.unseen.n > 0 || c.unattributed > 0 {
+		t.unseen.add(0, c.to)
+		t.unseen.n = uint64(max(0, int64(t.unseen.n)+c.unattributed))
+		c.unattributed = 0
+		if in := t.any(); in != nil {
+			c.unattributed, t.unseen = int64(t.unseen.n), spell{}
+		} else if t.unseen.n > 0 && c.to.boot-t.unseen.since.boot >= unseenFor {
+			cause := conntrack.Other
+			if full(t.state) {
+				cause = conntrack.TableFull
+			}
+			begin(cause, TriggerUnattributed, t.unseen.since)
+			c.unattributed, t.unseen = int64(t.unseen.n), spell{}
+		}
+	}
+
+	if c.evicted > 0 {
+		if c.to.boot-t.evicting.last.boot > evictingGap {
+			t.evicting = spell{}
+		}
+		t.evicting.add(c.evicted, c.to)
+	}
+	if t.evicting.n > 0 && (t.open[conntrack.TableFull] != nil || c.evicted > 0 && c.to.boot-t.evicting.since.boot >= evictingFor) {
+		begin(conntrack.TableFull, TriggerEvicted, t.evicting.since)
+		c.evicted, t.evicting = t.evicting.n, spell{}
+	}
+	if t.fullSince != (moment{}) && c.to.boot-t.fullSince.boot >= sustained {
+		begin(conntrack.TableFull, TriggerFill, t.fullSince)
+	}
+}
