@@ -11,6 +11,8 @@ OBJECTS  := internal/loader/program_*_bpfel.* bench/empty_*_bpfel.*
 
 # Tests that cannot do their work fail instead of being skipped.
 export CTWATCH_TEST_REQUIRE := 1
+# What scripts/setup.sh puts there.
+export PATH := $(CURDIR)/.tools:$(PATH)
 
 .PHONY: help
 help: ## List the targets
@@ -28,7 +30,7 @@ demo: setup-run build ## Have the real kernel refuse real packets, and count the
 test: setup-test check-generated lint build test-arm64 test-race test-unit test-vm ## The gate: everything that a change must pass (root)
 
 .PHONY: test-all
-test-all: test fuzz bench-bpf bench-rest ## The gate, and what takes longer
+test-all: test fuzz bench-bpf bench-rest bench-incidents bench-census bench-report ## The gate, and what takes longer
 
 .PHONY: test-unit
 test-unit: ## Unit tests and native kernel tests, at full size
@@ -69,6 +71,18 @@ bench-bpf: setup-run ## Measure what counting costs, side by side with an empty 
 .PHONY: bench-rest
 bench-rest: setup-run build ## Measure the daemon when nothing happens (root)
 	go run ./bench rest ./ctwatch
+
+.PHONY: bench-incidents
+bench-incidents: setup-run build ## Measure the daemon while packets are refused (root)
+	go run ./bench incidents ./ctwatch
+
+.PHONY: bench-census
+bench-census: setup-run ## Measure a look into a table of a million entries, beside the kernel's bare dump (root)
+	go run ./bench census
+
+.PHONY: bench-report
+bench-report: build ## Measure a report over 30 days of journal
+	go run ./bench report ./ctwatch
 
 .PHONY: lint
 lint: ## Check style and the import graph
