@@ -18,7 +18,12 @@ const (
 	ctaTupleOrig  = 1
 	ctaTupleReply = 2
 	ctaStatus     = 3
+	ctaProtoInfo  = 4
 	ctaTimeout    = 7
+
+	ctaProtoInfoTCP      = 1
+	ctaProtoInfoTCPState = 1
+	tcpEstablished       = 3 // TCP_CONNTRACK_ESTABLISHED
 
 	ctaTupleIP    = 1
 	ctaTupleProto = 2
@@ -48,12 +53,26 @@ const (
 //
 // Entries come by netlink, as conntrack(8) makes them: they count in the kernel's insert counter.
 func (n *Namespace) Fill(ctx context.Context, count int) error {
-	return n.fill(ctx, count, ipsSeenReply|ipsAssured|ipsConfirmed)
+	return n.fill(ctx, count, newUDPEntry(ipsSeenReply|ipsAssured|ipsConfirmed))
 }
 
 // FillEvictable is Fill with entries that early_drop may evict: not replied to, not assured.
 func (n *Namespace) FillEvictable(ctx context.Context, count int) error {
-	return n.fill(ctx, count, ipsConfirmed)
+	return n.fill(ctx, count, newUDPEntry(ipsConfirmed))
+}
+
+// FillIdle is Fill with TCP connections that are established, and had their last packet so long ago: less than the
+// namespace's nf_conntrack_tcp_timeout_established.
+func (n *Namespace) FillIdle(ctx context.Context, count int, idle time.Duration) error {
+	var timeout uint64
+	err := n.Do(func() (err error) {
+		timeout, err = readLimit("nf_conntrack_tcp_timeout_established")
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return n.fill(ctx, count, newTCPEntry(time.Duration(timeout)*time.Second-idle))
 }
 
 // FillUp is [Namespace.Fill] with as many entries as there is room for under the max: the next new connection is
@@ -86,14 +105,14 @@ func (n *Namespace) room() (int, error) {
 	return max(0, int(limit)-int(count)), err
 }
 
-func (n *Namespace) fill(ctx context.Context, count int, status uint32) error {
-	if err := n.insert(ctx, count, status); err != nil {
+func (n *Namespace) fill(ctx context.Context, count int, e *entry) error {
+	if err := n.insert(ctx, count, e); err != nil {
 		return fmt.Errorf("fill table of %s: %w", n.Name, err)
 	}
 	return nil
 }
 
-func (n *Namespace) insert(ctx context.Context, count int, status uint32) error {
+func (n *Namespace) insert(ctx context.Context, count int, entry *entry) error {
 	before, err := n.Count()
 	if err != nil {
 		return err
@@ -104,7 +123,6 @@ func (n *Namespace) insert(ctx context.Context, count int, status uint32) error 
 	}
 	defer conn.Close()
 	first := n.filled.Add(uint32(count)) - uint32(count)
-	entry := newEntry(status)
 	for done := 0; done < count; done += fillBatch {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -131,13 +149,28 @@ type entry struct {
 	port    [2]int // where its port is
 }
 
-func newEntry(status uint32) *entry {
+func newUDPEntry(status uint32) *entry {
+	return newEntry(unix.IPPROTO_UDP, status, fillTimeout)
+}
+
+// newTCPEntry is of a connection that is established, and expires after a timeout.
+func newTCPEntry(timeout time.Duration) *entry {
+	e := newEntry(unix.IPPROTO_TCP, ipsSeenReply|ipsAssured|ipsConfirmed, timeout)
+	info := e.message.nest(ctaProtoInfo)
+	tcp := e.message.nest(ctaProtoInfoTCP)
+	e.message.bytes(ctaProtoInfoTCPState, tcpEstablished)
+	e.message.end(tcp)
+	e.message.end(info)
+	return e
+}
+
+func newEntry(proto byte, status uint32, timeout time.Duration) *entry {
 	e := &entry{message: newMessage(ctNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, unix.AF_INET, 0)}
-	orig := e.message.tuple(ctaTupleOrig, unix.IPPROTO_UDP, fillNet, fillDst, 1, 1)
-	reply := e.message.tuple(ctaTupleReply, unix.IPPROTO_UDP, fillDst, fillNet, 1, 1)
+	orig := e.message.tuple(ctaTupleOrig, proto, fillNet, fillDst, 1, 1)
+	reply := e.message.tuple(ctaTupleReply, proto, fillDst, fillNet, 1, 1)
 	e.addr, e.port = [2]int{orig.src, reply.dst}, [2]int{orig.srcPort, reply.dstPort}
 	e.message.be32(ctaStatus, status)
-	e.message.be32(ctaTimeout, uint32(fillTimeout.Seconds()))
+	e.message.be32(ctaTimeout, uint32(timeout.Seconds()))
 	return e
 }
 

@@ -64,6 +64,8 @@ type frame struct {
 	check   int    // where the transport checksum is
 	sum     uint32 // of what the checksum covers, but for the flow
 	dstBits uint16 // of the destination's low 16 bits, those all its hosts share
+	srcLow  int    // where the low 16 bits of the source are, 0 if it stays
+	srcBits uint16
 	ipSum   uint32 // of the IPv4 header, but for the flow
 }
 
@@ -144,17 +146,37 @@ func (f *frame) putTransport(port uint16) {
 	f.sum += sum16(l4)
 }
 
+// spread has the source address differ from flow to flow as the destination does.
+func (f *frame) spread() {
+	f.srcLow = ethernetLen + 14
+	if f.kind.v6() {
+		f.srcLow = ethernetLen + 22
+	}
+	was := binary.BigEndian.Uint16(f.bytes[f.srcLow:])
+	f.srcBits = was &^ (hostsPerEnd - 1)
+	f.ipSum -= uint32(was)
+	if f.kind != Echo4 { // which has no pseudo header
+		f.sum -= uint32(was)
+	}
+}
+
 // set makes the frame the first packet of a flow.
 func (f *frame) set(n flow) {
 	dst, src := f.dstBits|n.host(), n.port()
 	binary.BigEndian.PutUint16(f.bytes[f.dstLow:], dst)
 	binary.BigEndian.PutUint16(f.bytes[f.srcPort:], src)
+	addresses := uint32(dst)
+	if f.srcLow != 0 {
+		from := f.srcBits | n.host()
+		binary.BigEndian.PutUint16(f.bytes[f.srcLow:], from)
+		addresses += uint32(from)
+	}
 	sum := f.sum + uint32(src)
 	if f.kind != Echo4 {
-		sum += uint32(dst)
+		sum += addresses
 	}
 	if !f.kind.v6() {
-		binary.BigEndian.PutUint16(f.bytes[ethernetLen+10:], fold(f.ipSum+uint32(dst)))
+		binary.BigEndian.PutUint16(f.bytes[ethernetLen+10:], fold(f.ipSum+addresses))
 	}
 	check := fold(sum)
 	if check == 0 && f.kind.proto() == unix.IPPROTO_UDP {

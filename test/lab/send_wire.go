@@ -85,6 +85,9 @@ func (e *End) injectShare(ctx context.Context, s share) (sent Sent, err error) {
 	size := batch / len(s.Kinds) * len(s.Kinds)
 	for i := range size {
 		frames[i] = e.newFrame(s.To, s.Kinds[i%len(s.Kinds)], s.Port)
+		if s.Spread {
+			frames[i].spread()
+		}
 		iovecs[i].Base = &frames[i].bytes[0]
 		iovecs[i].SetLen(len(frames[i].bytes))
 		messages[i].hdr.Iov = &iovecs[i]

@@ -15,6 +15,8 @@ type Traffic struct {
 	// OneFlow has all packets of a kind belong to one new connection. Default: each begins its own, one that no
 	// packet of the link has belonged to, until 2 billion are used up.
 	OneFlow bool
+	// Spread has [End.Inject] send from all the addresses of the end, not from its main one.
+	Spread bool
 	// Port is the destination port of UDP and TCP. Default: 9, discard.
 	Port uint16
 	// CPUs are those to send from, a thread pinned to each. Default: all this thread may run on.

@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -109,9 +110,12 @@ func TestFramesAreValid(t *testing.T) {
 	l := &Link{}
 	a, b := newEnd(l, &Namespace{}, 3, 0), newEnd(l, &Namespace{}, 3, 1)
 	a.peer, b.peer = b, a
-	for _, kind := range Kinds() {
+	for i, kind := range slices.Concat(Kinds(), Kinds()) {
 		t.Run(kind.String(), func(t *testing.T) {
 			f := a.newFrame(b, kind, 53)
+			if i >= len(Kinds()) {
+				f.spread()
+			}
 			for _, n := range []flow{0, 1, hosts - 1, hosts, 123456789, hosts*ports - 1} {
 				f.set(n)
 				ip, l4 := f.bytes[ethernetLen:f.l4], f.bytes[f.l4:]
@@ -147,4 +151,16 @@ func TestFlowsDiffer(t *testing.T) {
 		}
 	}
 	equalOrFail(t, "different flows", count, len(seen))
+
+	f.spread()
+	sources := map[netip.Addr]bool{}
+	for n := range flow(hosts) {
+		f.set(n)
+		src, _ := netip.AddrFromSlice(f.bytes[f.srcLow-2 : f.srcLow+2])
+		if !a.half4.Contains(src) {
+			t.Fatalf("flow %d is from %s, not in %s", n, src, a.half4)
+		}
+		sources[src] = true
+	}
+	equalOrFail(t, "different sources", hosts, len(sources))
 }
