@@ -122,7 +122,7 @@ type Share struct {
 	Key     string  `json:"key"`
 	Entries uint64  `json:"entries"` // or packets, of Sufferers
 	Share   float64 `json:"share"`   // of all, 0 to 1
-	Error   float64 `json:"error"`   // half of its 95 % interval; 0 if exact
+	Error   float64 `json:"error"`   // half of its 95 % interval, and what a ranking without room may have missed; 0 if exact
 	Replied float64 `json:"replied"` // share of these that saw packets both ways; 0 of Sufferers
 	Assured float64 `json:"assured"`
 }
