@@ -1,0 +1,119 @@
+package remediate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// stage is one time at boot at which files are applied.
+type stage struct {
+	writes []write
+	holds  string // why what it sets holds, in words
+	racy   bool   // it may come before there is anything to set
+}
+
+// setting is what a stage made a limit.
+type setting struct {
+	value uint64
+	from  assignment
+	stage stage
+}
+
+// systemd is the order of systemd-sysctl: files of sysctl.d by their names, /etc/sysctl.conf only by a link among them.
+func (in inputs) systemd() []write { return systemdWrites(in.sysctlD) }
+
+// procps is the order of sysctl --system: /etc/sysctl.conf comes last, always.
+func (in inputs) procps() []write {
+	return procpsWrites(append(slices.Clone(in.sysctlD), in.sysctlConf))
+}
+
+// rc is the order of EL 5 and 6: /etc/sysctl.conf comes first.
+func (in inputs) rc() []write {
+	return procpsWrites(append([][]assignment{in.sysctlConf}, in.sysctlD...))
+}
+
+// stages are those of the next boot that find conntrack there, in their order. kept are what they would be if it were there
+// from the beginning.
+func (in inputs) stages() (stages, kept []stage) {
+	m := in.module
+	if !m.builtin && m.install != nil {
+		s := stage{holds: fmt.Sprintf("%s applies it when the module is loaded", m.install)}
+		for _, w := range in.procps() {
+			// firewalld's --pattern net[.]netfilter[.]nf_conntrack.*
+			if strings.HasPrefix(w.sysctl.path, "net/netfilter/nf_conntrack") {
+				s.writes = append(s.writes, w)
+			}
+		}
+		stages = append(stages, s)
+	}
+	if !m.builtin && in.applier == appliedBySystemd {
+		for _, r := range m.onAdd {
+			stages = append(stages, in.onAdd(r))
+		}
+	}
+	boot := in.boot()
+	kept = append(kept, boot)
+	if m.builtin || m.loaded != "" || in.applier == appliedByRC && m.iptables {
+		stages = append(stages, boot)
+	}
+	if len(in.ufw) > 0 {
+		ufw := stage{writes: procpsWrites([][]assignment{in.ufw}), holds: "ufw applies it when it starts"}
+		stages, kept = append(stages, ufw), append(kept, ufw)
+	}
+	return stages, kept
+}
+
+// boot is the stage that the machine's scripts have for sysctl.d.
+func (in inputs) boot() stage {
+	s := stage{holds: "conntrack is part of the kernel"}
+	if !in.module.builtin {
+		s.holds = in.module.loaded + " loads the module before"
+	}
+	switch in.applier {
+	case appliedByRC:
+		s.writes = in.rc()
+		s.holds = "the network script applies it again after iptables has loaded the module"
+	case appliedByProcps:
+		s.writes = in.procps()
+	default:
+		s.writes = in.systemd()
+	}
+	return s
+}
+
+func (in inputs) onAdd(r addRule) stage {
+	s := stage{
+		writes: in.systemd(),
+		holds:  fmt.Sprintf("%s applies it when the module is loaded", r.place),
+		racy:   !in.kernel.tellsInTime(),
+	}
+	if r.procps {
+		s.writes = in.procps()
+	}
+	s.writes = slices.DeleteFunc(s.writes, func(w write) bool { return !r.covers(w.sysctl.path) })
+	return s
+}
+
+// last is what a limit is after the stages; nil if none sets it. Notes tells why lines set nothing.
+func (in inputs) last(l limit, stages []stage, notes map[place]string) *setting {
+	var s *setting
+	for _, st := range stages {
+		for _, w := range st.writes {
+			if w.sysctl.limit != l {
+				continue
+			}
+			if !w.sysctl.on(in.kernel) {
+				notes[w.place] = "this kernel has no such sysctl"
+				continue
+			}
+			value, err := in.kernel.write(l, w.value, in.pageSize)
+			if err != nil {
+				notes[w.place] = "it " + err.Error()
+				continue
+			}
+			s = &setting{value, w.assignment, st}
+		}
+	}
+	return s
+}
