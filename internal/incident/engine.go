@@ -24,6 +24,7 @@ const (
 	recently     = 15 * time.Minute // a limit changed so long before an incident may be its cause
 	mostChanges  = 50
 	fillersAge   = 10 * time.Second // a look into the table that old still tells who fills it
+	lookEvery    = 5 * time.Minute  // while it goes on; who fills it may change
 )
 
 // Options says what the engine cannot know from records.
@@ -40,6 +41,7 @@ type Engine struct {
 	order   []id // of tables, as they came
 	now     moment
 	buckets uint64
+	max     uint64        // of the machine
 	boot    record.Limits // Persisted, NextBoot and Why as last told
 }
 
@@ -61,21 +63,42 @@ func New(o Options) *Engine {
 }
 
 // Record takes the next record of the run and returns the incident records that it gives rise to, not yet stamped. It
-// looks at samples, drops and limits. A sample may open and close, the others update.
+// looks at samples, drops, limits and gaps. A sample may open and close, the others update.
 func (e *Engine) Record(r record.Record) []*record.Incident {
 	h := r.Head()
+	before := e.now
 	e.now = moment{h.Time, time.Duration(h.Boottime)}
 	switch r := r.(type) {
 	case *record.Start:
-		e.buckets = r.Buckets
+		e.buckets, e.max = r.Buckets, r.Max
 	case *record.Sample:
 		return e.sample(r)
 	case *record.Drop:
 		e.table(id{r.NS, r.Cookie}).refused(r)
 	case *record.Limit:
 		return e.limit(r)
+	case *record.Gap:
+		if e.now.boot-before.boot >= time.Second {
+			e.skip(before)
+		}
 	}
 	return nil
+}
+
+// skip leaves out the time since then, when nobody looked: nothing is known of it.
+func (e *Engine) skip(since moment) {
+	for _, t := range e.tables {
+		gap := e.now.boot - max(t.at.boot, since.boot)
+		t.at = e.now
+		if t.fullSince != (moment{}) {
+			t.fullSince.boot += gap
+		}
+		for _, in := range t.open {
+			if in != nil {
+				in.skipped += gap
+			}
+		}
+	}
 }
 
 func (e *Engine) table(of id) *table {
@@ -90,31 +113,30 @@ func (e *Engine) table(of id) *table {
 
 func (e *Engine) sample(s *record.Sample) []*record.Incident {
 	e.buckets = s.Buckets
-	states := make(map[id]record.NetNS, len(s.NetNS))
+	listed := make(map[id]bool, len(s.NetNS))
+	var out []*record.Incident
 	for _, n := range s.NetNS {
 		k := id{n.NS, n.Cookie}
-		states[k] = n
-		e.table(k)
-	}
-	var out []*record.Incident
-	for _, k := range slices.Clone(e.order) {
-		t := e.tables[k]
-		n, listed := states[k]
-		switch {
-		case listed:
-		case t.seen:
-			n = t.state // nothing changed
-		default:
-			continue
-		}
+		listed[k] = true
+		t := e.table(k)
 		out = append(out, e.look(t, n)...)
 		if n.Gone {
 			out = append(out, e.closeAll(t, "gone")...)
-			delete(e.tables, k)
-			e.order = slices.DeleteFunc(e.order, func(other id) bool { return other == k })
+			e.forget(k)
+			listed[k] = false // another may have the number in this very sample
+		}
+	}
+	for _, k := range slices.Clone(e.order) {
+		if t := e.tables[k]; !listed[k] && t.seen {
+			out = append(out, e.look(t, t.state)...) // nothing changed
 		}
 	}
 	return out
+}
+
+func (e *Engine) forget(k id) {
+	delete(e.tables, k)
+	e.order = slices.DeleteFunc(e.order, func(other id) bool { return other == k })
 }
 
 // Opening reports whether these refusals in the namespace would be the first of an incident: then a sample is worth its
@@ -124,14 +146,8 @@ func (e *Engine) Opening(ns, cookie uint64, cause conntrack.Cause) bool {
 	return t == nil || t.open[cause] == nil
 }
 
-// Open lists the incidents that are open, as they stand.
-func (e *Engine) Open() []*record.Incident {
-	var out []*record.Incident
-	for _, in := range e.all() {
-		out = append(out, e.tell(in, record.PhaseUpdate))
-	}
-	return out
-}
+// Open is how many incidents are open.
+func (e *Engine) Open() int { return len(e.all()) }
 
 func (e *Engine) all() []*open {
 	var all []*open
@@ -145,8 +161,40 @@ func (e *Engine) all() []*open {
 	return all
 }
 
+// Unlooked lists the namespaces whose tables should be looked into: an incident opened there, or was only announced and
+// now packets are refused, or it has been going on for long since the last look. See Looking.
+func (e *Engine) Unlooked() (ns []Namespace) {
+	for _, k := range e.order {
+		for _, in := range e.tables[k].open {
+			if in != nil && in.wantsLook(e.now) {
+				ns = append(ns, Namespace{k.ns, k.cookie, e.now.boot - in.opened})
+				break
+			}
+		}
+	}
+	return ns
+}
+
+// Namespace is one whose table should be looked into.
+type Namespace struct {
+	NS, Cookie uint64
+	Since      time.Duration // an incident began there
+}
+
+// Looking says that somebody looks into a namespace's table, and will call Filled.
+func (e *Engine) Looking(ns, cookie uint64) {
+	if t := e.tables[id{ns, cookie}]; t != nil {
+		for _, in := range t.open {
+			if in != nil {
+				in.looked, in.lookedAt, in.unripe = true, e.now.boot, in.r.Drops.Total() == 0
+			}
+		}
+	}
+}
+
 // Filled adds what a look into the table found, or why there was none, to the open incidents of a namespace.
 func (e *Engine) Filled(ns, cookie uint64, f *record.Fillers, why string) []*record.Incident {
+	e.Looking(ns, cookie)
 	var out []*record.Incident
 	t := e.tables[id{ns, cookie}]
 	if t == nil {
@@ -154,7 +202,7 @@ func (e *Engine) Filled(ns, cookie uint64, f *record.Fillers, why string) []*rec
 	}
 	t.fillers = f
 	for _, in := range t.open {
-		if in != nil && in.r.Fillers == nil {
+		if in != nil && (f != nil || in.r.Fillers == nil) {
 			in.r.Fillers, in.r.FillersWhy = f, why
 			out = append(out, e.tell(in, record.PhaseUpdate))
 		}
@@ -167,16 +215,23 @@ func (e *Engine) NextBoot(persisted, next *uint64, why string) {
 	e.boot = record.Limits{Persisted: persisted, NextBoot: next, Why: why}
 }
 
-// Stop closes what is open, with the counts as they are. The last sample must have been taken.
-func (e *Engine) Stop() []*record.Incident {
+// Stop closes what is open, with the counts as they are, for nobody will look any more, or not for some time. The last
+// sample must have been taken. why is stop or unloaded.
+func (e *Engine) Stop(why string) []*record.Incident {
 	var out []*record.Incident
 	for _, k := range e.order {
-		out = append(out, e.closeAll(e.tables[k], "stop")...)
+		t := e.tables[k]
+		out = append(out, e.closeAll(t, why)...)
+		t.fullSince, t.evicting, t.unseen = moment{}, spell{}, spell{}
+		t.state.Fill = nil
 	}
 	return out
 }
 
 func (e *Engine) limit(l *record.Limit) []*record.Incident {
+	if l.Key == keyMax {
+		e.max = l.To
+	}
 	var out []*record.Incident
 	for _, k := range e.order {
 		t := e.tables[k]
@@ -185,6 +240,9 @@ func (e *Engine) limit(l *record.Limit) []*record.Incident {
 			c.InUse = *t.state.Count
 		}
 		t.changes = append(t.recent(l.Time), c)
+		if l.Key == keyMax {
+			t.limited(l.To)
+		}
 		for _, in := range t.open {
 			if in == nil {
 				continue

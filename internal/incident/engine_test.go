@@ -174,7 +174,7 @@ func TestCausesAndNamespacesStayApart(t *testing.T) {
 	s.tables[2].Drops[conntrack.AllocFailed] = 1
 	s.sample(time.Second)
 	want(t, "phases", []string{"open table_full ns1", "open clash ns2", "open chain_too_long ns2", "open alloc_failed ns2"}, s.phases())
-	s.out = append(s.out, s.engine.Stop()...)
+	s.out = append(s.out, s.engine.Stop("stop")...)
 	var all conntrack.Drops
 	for _, in := range s.out[4:] {
 		want(t, "why closed", "stop", in.Closed)
@@ -194,7 +194,7 @@ func TestFlappingIsFewIncidents(t *testing.T) {
 		s.sample(time.Second)
 		s.calm(119 * time.Second)
 	}
-	s.out = append(s.out, s.engine.Stop()...)
+	s.out = append(s.out, s.engine.Stop("stop")...)
 	var opened, closed, refused uint64
 	for _, in := range s.out {
 		switch in.Phase {
@@ -261,7 +261,7 @@ func TestUnattributed(t *testing.T) {
 	s.calm(3 * time.Second)
 	s.tables[1].Unattributed = 9
 	s.sample(time.Second)
-	s.out = append(s.out, s.engine.Stop()...)
+	s.out = append(s.out, s.engine.Stop("stop")...)
 	in := s.last(t, 1, conntrack.TableFull)
 	want(t, "trigger", incident.TriggerUnattributed, in.Trigger)
 	want(t, "unattributed", uint64(9), in.Unattributed)
@@ -283,7 +283,7 @@ func TestNamespaceGone(t *testing.T) {
 	in := s.last(t, 1, conntrack.TableFull)
 	want(t, "why closed", "gone", in.Closed)
 	want(t, "drops", uint64(8), in.Drops.Total())
-	want(t, "open", 0, len(s.engine.Open()))
+	want(t, "open", 0, s.engine.Open())
 }
 
 func TestLimitChanges(t *testing.T) {
@@ -295,8 +295,9 @@ func TestLimitChanges(t *testing.T) {
 	s.sample(time.Second)
 	in := s.last(t, 1, conntrack.TableFull)
 	want(t, "verdict", record.VerdictLimitLowered, in.VerdictKind)
-	want(t, "limit before", uint64(1000), in.Limits.Before)
+	want(t, "limit before", uint64(500), in.Limits.Before)
 	want(t, "limit after", uint64(500), in.Limits.After)
+	want(t, "limit before it was lowered", uint64(1000), in.Changes[0].From)
 	s.feed(&record.Limit{Key: "nf_conntrack_max", From: 500, To: 4000})
 	in = s.last(t, 1, conntrack.TableFull)
 	want(t, "phase", record.PhaseUpdate, in.Phase)
@@ -311,7 +312,7 @@ func TestClockSetBack(t *testing.T) {
 	s.wall = s.wall.Add(-24 * time.Hour)
 	s.tables[1].Drops[conntrack.TableFull] = 4
 	s.sample(3 * time.Second)
-	s.out = append(s.out, s.engine.Stop()...)
+	s.out = append(s.out, s.engine.Stop("stop")...)
 	in := s.last(t, 1, conntrack.TableFull)
 	want(t, "duration", 3*time.Second, time.Duration(in.Duration))
 }

@@ -31,9 +31,14 @@ type open struct {
 	opened    time.Duration
 	active    moment        // when something last happened
 	full      time.Duration // table.fullFor when it opened, or when what it opened in became nearly full
+	skipped   time.Duration // since then, time when nobody looked
 	announced bool
 	told      time.Duration
 	fresh     bool // something changed since it was last told of
+
+	looked   bool          // somebody looked into the table, or does ...
+	lookedAt time.Duration // ... since then ...
+	unripe   bool          // ... when nothing had been refused yet
 
 	window time.Duration // the rate is measured from here ...
 	burst  uint64        // ... and so many were refused since
@@ -53,12 +58,11 @@ func (e *Engine) begin(t *table, cause conntrack.Cause, trigger string, since mo
 		ID: newID(n, cause, since), NS: n.NS, Cookie: n.Cookie, Name: n.Name, Owner: n.Owner, Host: n.Host, Cause: cause,
 		Trigger: trigger, Started: since.wall,
 	}
-	if limit = cmp.Or(limit, n.Max); limit != nil {
-		in.r.Limits.Before, in.r.Limits.After = *limit, *limit
-	}
+	limit = cmp.Or(limit, n.Max, &e.max)
+	in.r.Limits.Before, in.r.Limits.After = *limit, *limit
 	in.r.Changes = slices.Clone(t.recent(e.now.wall))
 	if f := t.fillers; f != nil && e.now.wall.Sub(f.Time).Abs() <= fillersAge {
-		in.r.Fillers = f
+		in.r.Fillers, in.looked, in.lookedAt = f, true, e.now.boot
 	}
 	return in
 }
@@ -77,13 +81,13 @@ func (in *open) look(t *table, c *change) {
 
 	refused := c.drops[in.cause]
 	r.Drops[in.cause] += refused
-	if c.unattributed != 0 && in == t.any() {
-		r.Unattributed = uint64(max(0, int64(r.Unattributed)+c.unattributed))
-		refused += uint64(max(0, c.unattributed))
+	if c.unattributed > 0 && in == t.any() {
+		r.Unattributed += uint64(c.unattributed)
+		refused += uint64(c.unattributed)
 	}
 	r.Evicted += c.evicted
 	if refused > 0 || in.cause == conntrack.TableFull && (c.evicted > 0 || full(*n)) {
-		in.active, in.fresh = c.to, true
+		in.active, in.skipped, in.fresh = c.to, 0, true
 	}
 	in.rate(refused, c)
 
@@ -109,21 +113,27 @@ func (in *open) rate(refused uint64, c *change) {
 		in.window = c.from.boot
 	}
 	in.burst += refused
+	over := max(c.to.boot-in.window, time.Second)
+	in.r.PeakDropRate = max(in.r.PeakDropRate, float64(in.burst)/over.Seconds())
 	if c.to.boot-in.window >= time.Second {
-		in.peak(c.to)
 		in.burst = 0
 	}
 }
 
-func (in *open) peak(at moment) {
-	over := max(at.boot-in.window, time.Second)
-	in.r.PeakDropRate = max(in.r.PeakDropRate, float64(in.burst)/over.Seconds())
+// wantsLook reports whether somebody should look into the table, now or again.
+func (in *open) wantsLook(now moment) bool {
+	switch {
+	case !in.looked:
+		return true
+	case in.unripe && in.r.Drops.Total() > 0:
+		return true
+	}
+	return now.boot-in.lookedAt >= lookEvery && now.boot-in.active.boot < updateEvery
 }
 
 // tell is the incident's record, as it stands.
 func (e *Engine) tell(in *open, phase string) *record.Incident {
 	in.told, in.fresh = e.now.boot, false
-	in.peak(e.now)
 	r := in.r
 	r.Phase, r.Buckets = phase, e.buckets
 	r.Duration = int64(in.active.boot - in.opened)

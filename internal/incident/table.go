@@ -65,6 +65,18 @@ func (t *table) recent(at time.Time) []record.Change {
 	return t.changes[max(0, len(t.changes)-mostChanges/2):]
 }
 
+// limited says that the table has another max. How full it is follows, until it is looked at.
+func (t *table) limited(limit uint64) {
+	if t.state.Max == nil {
+		return
+	}
+	t.state.Max, t.state.Fill = &limit, nil
+	if t.state.Count != nil && limit > 0 {
+		fill := float64(*t.state.Count) / float64(limit)
+		t.state.Fill = &fill
+	}
+}
+
 func full(n record.NetNS) bool { return n.Fill != nil && *n.Fill >= nearlyFull }
 
 // fill keeps how long the table was nearly full. It was as it was before until now.
@@ -119,7 +131,7 @@ func (e *Engine) look(t *table, n record.NetNS) []*record.Incident {
 		case !in.announced:
 			in.announced = true
 			out = append(out, e.tell(in, record.PhaseOpen))
-		case e.now.boot-in.active.boot >= in.hold:
+		case e.now.boot-in.active.boot-in.skipped >= in.hold:
 			out = append(out, e.close(t, conntrack.Cause(c), "quiet"))
 		case in.fresh && e.now.boot-in.told >= updateEvery:
 			out = append(out, e.tell(in, record.PhaseUpdate))
@@ -152,33 +164,58 @@ func (e *Engine) open(t *table, c *change, limit *uint64) {
 		}
 	}
 
-	if t.unseen.n > 0 || c.unattributed > 0 {
-		t.unseen.add(0, c.to)
-		t.unseen.n = uint64(max(0, int64(t.unseen.n)+c.unattributed))
-		c.unattributed = 0
-		if in := t.any(); in != nil {
-			c.unattributed, t.unseen = int64(t.unseen.n), spell{}
-		} else if t.unseen.n > 0 && c.to.boot-t.unseen.since.boot >= unseenFor {
-			cause := conntrack.Other
-			if full(t.state) {
-				cause = conntrack.TableFull
-			}
-			begin(cause, TriggerUnattributed, t.unseen.since)
-			c.unattributed, t.unseen = int64(t.unseen.n), spell{}
-		}
-	}
+	e.openUnseen(t, c, begin)
 
-	if c.evicted > 0 {
-		if c.to.boot-t.evicting.last.boot > evictingGap {
-			t.evicting = spell{}
-		}
-		t.evicting.add(c.evicted, c.to)
+	gap := max(evictingGap, 2*(c.to.boot-c.from.boot))
+	if t.open[conntrack.TableFull] != nil || t.evicting.n > 0 && c.to.boot-t.evicting.last.boot > gap {
+		t.evicting = spell{}
 	}
-	if t.evicting.n > 0 && (t.open[conntrack.TableFull] != nil || c.evicted > 0 && c.to.boot-t.evicting.since.boot >= evictingFor) {
-		begin(conntrack.TableFull, TriggerEvicted, t.evicting.since)
-		c.evicted, t.evicting = t.evicting.n, spell{}
+	if c.evicted > 0 && t.open[conntrack.TableFull] == nil {
+		t.evicting.add(c.evicted, c.to)
+		if c.to.boot-t.evicting.since.boot >= evictingFor {
+			in := begin(conntrack.TableFull, TriggerEvicted, t.evicting.since)
+			in.r.Evicted, t.evicting = t.evicting.n-c.evicted, spell{} // this sample's are still to be added
+		}
 	}
 	if t.fullSince != (moment{}) && c.to.boot-t.fullSince.boot >= sustained {
 		begin(conntrack.TableFull, TriggerFill, t.fullSince)
 	}
+}
+
+// openUnseen takes refusals that the program did not see. They are told of with whatever incident is open. Where there is
+// none, and they stay, they are one. What the program found after all is taken back.
+func (e *Engine) openUnseen(t *table, c *change, begin func(conntrack.Cause, string, moment) *open) {
+	if c.unattributed < 0 {
+		found := uint64(-c.unattributed)
+		c.unattributed = 0
+		waiting := min(found, t.unseen.n)
+		t.unseen.n -= waiting
+		found -= waiting
+		for _, in := range t.open {
+			if in != nil {
+				n := min(found, in.r.Unattributed)
+				in.r.Unattributed -= n
+				found -= n
+			}
+		}
+	}
+	if t.unseen.n == 0 && c.unattributed == 0 {
+		t.unseen = spell{}
+		return
+	}
+	if c.unattributed > 0 {
+		t.unseen.add(uint64(c.unattributed), c.to)
+		c.unattributed = 0
+	}
+	if t.any() == nil {
+		if c.to.boot-t.unseen.since.boot < unseenFor {
+			return
+		}
+		cause := conntrack.Other
+		if full(t.state) {
+			cause = conntrack.TableFull
+		}
+		begin(cause, TriggerUnattributed, t.unseen.since)
+	}
+	c.unattributed, t.unseen = int64(t.unseen.n), spell{}
 }

@@ -3,6 +3,7 @@ package incident
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"time"
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
@@ -11,11 +12,13 @@ import (
 
 // Where a look into the table turns the verdict. Shares of what was walked.
 const (
-	mostlyUnreplied = 0.5 // of the entries: a flood, which only fills what it is given
-	fewSources      = 0.3 // of the unreplied entries in one /24 (IPv6 /64)
-	mostlyIdle      = 0.5
-	manyWaiting     = 0.3 // in TIME_WAIT and the like: timeouts of minutes
-	longChains      = 8   // entries' places to a bucket, on average: from there on, chains over the kernel's limit are no surprise
+	mostlyPending  = 0.5 // of the entries: more than a service that works ever has
+	fewSources     = 0.3 // of these in one /24 (IPv6 /64)
+	oneDestination = 0.8 // of these for one address
+	mostlyIdle     = 0.5
+	mostlyAssured  = 0.5
+	manyWaiting    = 0.3 // in TIME_WAIT and the like: timeouts of minutes
+	longChains     = 8   // entries' places to a bucket, on average: from there on, chains over the kernel's limit are no surprise
 )
 
 // verdict is what an incident was, in words.
@@ -70,8 +73,8 @@ func figures(r *record.Incident) []string {
 	if r.Unattributed > 0 {
 		out = append(out, fmt.Sprintf("the kernel's counters show %d more, on a path that ctwatch does not see (such as OVS or act_ct)", r.Unattributed))
 	}
-	if limit := r.Limits.After; limit > 0 && r.PeakCount > 0 {
-		out = append(out, fmt.Sprintf("at its peak the table held %d of %d entries (%.1f %%)", r.PeakCount, limit, 100*float64(r.PeakCount)/float64(limit)))
+	if r.PeakCount > 0 {
+		out = append(out, fmt.Sprintf("at its peak the table held %d entries, %.1f %% of the limit then", r.PeakCount, 100*r.PeakFill))
 	}
 	if r.Evicted > 0 {
 		out = append(out, fmt.Sprintf("%d entries were evicted to make room", r.Evicted))
@@ -96,7 +99,7 @@ func clash(r *record.Incident) verdict {
 	}
 	if top, ok := first(sufferersOf(r).Dport); ok {
 		v.reasons = append(v.reasons, fmt.Sprintf("%.0f %% of the refused packets that were looked at were for %s", 100*top.Share, top.Key))
-		if top.Key == "udp/53" {
+		if top.Key == "udp/53" && top.Share > 0.5 {
 			v.text = "Parallel DNS queries from one port claimed the same tuple, and the later one lost."
 		}
 	}
@@ -141,18 +144,17 @@ func judgeFull(r *record.Incident) verdict {
 	if f == nil || f.Walked == 0 {
 		v := verdict{kind: record.VerdictFull, text: "The table was full. Who filled it is not known, for nobody could look into it.",
 			helps: []string{"raising nf_conntrack_max, unless a flood fills the table: then it fills that, too"}, not: []string{"more buckets"}}
-		if r.FillersWhy != "" {
+		switch {
+		case r.FillersWhy != "":
 			v.reasons = append(v.reasons, "the table could not be looked into: "+r.FillersWhy)
+		case r.Phase != record.PhaseClose:
+			v.text = "The table is full. Who fills it is being looked into."
 		}
 		return v
 	}
-	unreplied := 1 - f.Replied
-	looked := fmt.Sprintf("%.1f %% of the entries never saw an answer", 100*unreplied)
-	if !f.Exact {
-		looked += fmt.Sprintf(" (± %.1f, of %d looked at)", 100*f.Error, f.Walked)
-	}
-	if unreplied > mostlyUnreplied {
-		return flood(r, unreplied, looked)
+	p := pendingIn(f)
+	if p.share > mostlyPending {
+		return judgePending(f, p)
 	}
 	if f.Idle > mostlyIdle {
 		return verdict{kind: record.VerdictIdleEntries,
@@ -164,15 +166,23 @@ func judgeFull(r *record.Incident) verdict {
 			not: []string{"raising nf_conntrack_max alone: idle entries fill it as well, only later"},
 		}
 	}
+	return realLoad(f, p)
+}
+
+// realLoad is the verdict where most entries are of connections that work.
+func realLoad(f *record.Fillers, p pending) verdict {
 	v := verdict{kind: record.VerdictLimitTooSmall,
 		text:    "The limit is too small for the real load.",
-		reasons: []string{looked, fmt.Sprintf("%.1f %% are assured, so the kernel may not evict them", 100*f.Assured)},
+		reasons: []string{p.text},
 		helps:   []string{"raising nf_conntrack_max, and nf_conntrack_buckets with it", "not tracking what needs no state (notrack), for the busiest services"},
-		not:     []string{"looking for an attacker: these connections are answered"},
+		not:     []string{"more buckets alone"},
 	}
-	if top, ok := first(f.SrcNet); ok {
-		v.reasons = append(v.reasons, fmt.Sprintf("the largest source, %s, holds %.1f %%", top.Key, 100*top.Share))
+	if f.Assured > mostlyAssured {
+		v.reasons = append(v.reasons, fmt.Sprintf("%.1f %% are assured, so the kernel may not evict them", 100*f.Assured))
+		v.not = append(v.not, "looking for an attacker: these connections are in use")
 	}
+	v.reasons = append(v.reasons, stands("the largest source, %s, holds %.1f %%", f.SrcNet)...)
+	v.reasons = append(v.reasons, stands("the busiest port, %s, has %.1f %%", f.Dport)...)
 	waiting := 0.0
 	for _, s := range f.State {
 		switch s.Key {
@@ -187,41 +197,95 @@ func judgeFull(r *record.Incident) verdict {
 	return v
 }
 
-func flood(r *record.Incident, unreplied float64, looked string) verdict {
-	f := r.Fillers
+// pending is how many entries are of connections that were never completed.
+type pending struct {
+	share    float64 // of the entries
+	halfOpen bool    // many of them are TCP that was answered, and the answer was not: then unassured tells them, not unreplied
+	text     string
+}
+
+func pendingIn(f *record.Fillers) pending {
+	halfOpen := 0.0
+	for _, s := range f.State {
+		if s.Key == "tcp/SYN_RECV" {
+			halfOpen = s.Share
+		}
+	}
+	p := pending{share: 1 - f.Replied + halfOpen, halfOpen: halfOpen > 1-f.Replied}
+	p.text = fmt.Sprintf("%.1f %% of the entries never saw an answer", 100*(1-f.Replied))
+	if halfOpen > 0 {
+		p.text += fmt.Sprintf(", and %.1f %% never answered it (tcp/SYN_RECV)", 100*halfOpen)
+	}
+	if !f.Exact {
+		p.text += fmt.Sprintf(" (± %.1f, of %d looked at)", 100*f.Error, f.Walked)
+	}
+	return p
+}
+
+// of is the part of all pending entries that a row has.
+func (p pending) of(s record.Share) float64 {
+	if p.halfOpen {
+		return min(1, s.Share*(1-s.Assured)/p.share)
+	}
+	return min(1, s.Share*(1-s.Replied)/p.share)
+}
+
+// judgePending tells a flood from an outage: own clients, that is, with private addresses, that ask one address in vain.
+func judgePending(f *record.Fillers, p pending) verdict {
+	dst, one := first(f.Dst)
+	src, few := first(f.SrcNet)
+	one, few = one && p.of(dst) > oneDestination, few && p.of(src) > fewSources
+	if one && few && private(src.Key) && !p.halfOpen {
+		return verdict{kind: record.VerdictNoAnswer,
+			text: fmt.Sprintf("One destination, %s, does not answer: what is tried in vain fills the table.", dst.Key),
+			reasons: append([]string{p.text, fmt.Sprintf("%.1f %% of these are for %s", 100*p.of(dst), dst.Key),
+				fmt.Sprintf("%.1f %% come from %s, a private network", 100*p.of(src), src.Key)}, stands("the port is %s, with %.1f %%", f.Dport)...),
+			helps: []string{fmt.Sprintf("finding out why %s does not answer", dst.Key),
+				"until then: rejecting what is for it before it is tracked, or not tracking it (notrack)",
+				"shorter nf_conntrack_tcp_timeout_syn_sent and nf_conntrack_udp_timeout"},
+			not: []string{"raising nf_conntrack_max: retries fill that, too", "blocking the clients: they only ask"},
+		}
+	}
 	v := verdict{kind: record.VerdictFloodMany,
-		text:    "A flood of connections from many sources that nobody answers fills the table.",
-		reasons: []string{looked},
+		text:    "A flood of connections from many sources, never completed, fills the table.",
+		reasons: []string{p.text},
 		not:     []string{"raising nf_conntrack_max: a flood fills that, too"},
 		helps: []string{"not tracking the service that is flooded (notrack), or dropping the packets before they are tracked (raw table)",
 			"shorter nf_conntrack_tcp_timeout_syn_sent, nf_conntrack_tcp_timeout_syn_recv and nf_conntrack_udp_timeout",
 			"SYNPROXY in front of a TCP service"},
 	}
-	for _, s := range f.SrcNet {
-		part := s.Share * (1 - s.Replied) / unreplied
-		if part <= fewSources {
-			continue
-		}
-		v.kind, v.text = record.VerdictFloodFew, "A flood of connections from few sources that nobody answers fills the table."
-		v.reasons = append(v.reasons, fmt.Sprintf("%s holds %.1f %% of these", s.Key, 100*part))
-		v.helps = append([]string{"dropping or limiting that source before it is tracked (raw table, or further out)"}, v.helps...)
-		return v
+	if few {
+		v.kind, v.text = record.VerdictFloodFew, "A flood of connections from few sources, never completed, fills the table."
+		v.reasons = append(v.reasons, fmt.Sprintf("%s holds %.1f %% of these", src.Key, 100*p.of(src)))
+		v.helps = append([]string{"looking at what that source does, and dropping or limiting it before it is tracked (raw table, or further out)"}, v.helps...)
+	} else {
+		v.reasons = append(v.reasons, stands("no source stands out: the largest, %s, holds %.1f %% of the entries", f.SrcNet)...)
 	}
-	if top, ok := first(f.SrcNet); ok {
-		v.reasons = append(v.reasons, fmt.Sprintf("no source stands out: the largest, %s, holds %.1f %% of the entries", top.Key, 100*top.Share))
-	}
-	if top, ok := first(f.Dport); ok && top.Share > 0.5 {
-		v.reasons = append(v.reasons, fmt.Sprintf("%.1f %% of the entries are for %s", 100*top.Share, top.Key))
-	}
+	v.reasons = append(v.reasons, stands("the largest destination, %s, has %.1f %% of the entries", f.Dst)...)
+	v.reasons = append(v.reasons, stands("the busiest port, %s, has %.1f %%", f.Dport)...)
 	return v
 }
 
-// lowered finds the change that took a limit away which would have been enough.
+// private reports whether a network is somebody's own (RFC 1918, RFC 4193, RFC 6598).
+func private(network string) bool {
+	p, err := netip.ParsePrefix(network)
+	return err == nil && (p.Addr().IsPrivate() || netip.MustParsePrefix("100.64.0.0/10").Contains(p.Addr()))
+}
+
+// stands says what is first in a ranking.
+func stands(format string, ranking []record.Share) []string {
+	top, ok := first(ranking)
+	if !ok {
+		return nil
+	}
+	return []string{fmt.Sprintf(format, top.Key, 100*top.Share)}
+}
+
+// lowered finds the last change of max, if it took away what was in use.
 func lowered(r *record.Incident) (record.Change, bool) {
 	for i := len(r.Changes) - 1; i >= 0; i-- {
-		c := r.Changes[i]
-		if c.Key == keyMax && c.To < c.From && c.To > 0 && float64(c.InUse) >= nearlyFull*float64(c.To) {
-			return c, true
+		if c := r.Changes[i]; c.Key == keyMax {
+			return c, c.To < c.From && c.To > 0 && float64(c.InUse) >= nearlyFull*float64(c.To)
 		}
 	}
 	return record.Change{}, false

@@ -32,7 +32,7 @@ type Incident struct {
 	Started  time.Time  `json:"started"`
 	Ended    *time.Time `json:"ended"`            // when something last happened; null while it is open
 	Duration int64      `json:"duration_ns"`      // from the start until something last happened, by CLOCK_BOOTTIME
-	Closed   string     `json:"closed,omitempty"` // why: quiet, gone (the namespace is) or stop (ctwatch ended)
+	Closed   string     `json:"closed,omitempty"` // why: quiet, gone (the namespace is), unloaded (conntrack is) or stop (ctwatch ended)
 
 	Drops        conntrack.Drops `json:"drops"`        // of this incident's cause only, so that incidents can be added up
 	Unattributed uint64          `json:"unattributed"` // refused meanwhile in the namespace, and not seen by the program
@@ -62,6 +62,7 @@ const (
 	VerdictLimitTooSmall = "limit_too_small" // real load, more than the max
 	VerdictFloodFew      = "flood_few"       // few sources fill the table with what nobody answers
 	VerdictFloodMany     = "flood_many"      // many sources do
+	VerdictNoAnswer      = "no_answer"       // own clients ask one destination that does not answer
 	VerdictIdleEntries   = "idle_entries"    // long timeouts keep entries that nobody uses
 	VerdictLimitLowered  = "limit_lowered"   // somebody set max below what was in use
 	VerdictFewBuckets    = "few_buckets"     // chains are too long

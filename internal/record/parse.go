@@ -21,7 +21,7 @@ func Parse(line []byte) (Record, error) {
 	if e.V > Version {
 		return nil, fmt.Errorf("%w: version %d, and this ctwatch knows %d", ErrNewer, e.V, Version)
 	}
-	r := newRecord(e.Kind)
+	r := New(e.Kind)
 	switch {
 	case e.V < 1:
 		return nil, errors.New("no version")
@@ -34,7 +34,8 @@ func Parse(line []byte) (Record, error) {
 	return r, nil
 }
 
-func newRecord(kind string) Record {
+// New returns an empty record of a kind, and nil for one that this version does not know.
+func New(kind string) Record {
 	switch kind {
 	case KindStart:
 		return new(Start)

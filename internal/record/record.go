@@ -154,9 +154,10 @@ type Writer struct {
 // Gap is a time of which the records do not tell everything.
 type Gap struct {
 	Envelope
-	Why  string    `json:"why"` // suspend, clock, blind, restart
+	Why  string    `json:"why"` // suspend (of the machine, or of ctwatch alone), clock, blind, restart (of conntrack), journal
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
+	Lost uint64    `json:"lost,omitempty"` // why journal: records that could not be written
 }
 
 // Stop is the last record of a clean run.
