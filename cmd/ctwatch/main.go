@@ -63,9 +63,9 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.StringFlag{Name: "log-level", Value: "info", EnvVars: []string{"CTWATCH_LOG_LEVEL"}, Usage: "debug, info, warn or error"},
 			&cli.StringFlag{Name: "log-format", Value: "text", EnvVars: []string{"CTWATCH_LOG_FORMAT"}, Usage: "text or json"},
 			&cli.StringFlag{Name: "config", EnvVars: []string{"CTWATCH_CONFIG"}, Hidden: true},
-			&cli.StringFlag{Name: "root", EnvVars: []string{"CTWATCH_ROOT"}, Usage: "read `DIR`/proc and DIR/sys instead of /proc and /sys"},
+			&cli.StringFlag{Name: "root", EnvVars: []string{"CTWATCH_ROOT"}, Usage: "read and write below `DIR` instead of /: proc, sys, etc, var, run"},
 		},
-		Commands:     []*cli.Command{runCommand(), statusCommand(), versionCommand()},
+		Commands:     []*cli.Command{runCommand(), reportCommand(), statusCommand(), versionCommand()},
 		OnUsageError: onUsageError,
 		Before: func(c *cli.Context) error {
 			if file := c.String("config"); file != "" {
@@ -103,6 +103,7 @@ func explain(err error) (code int, hint string) {
 	var impossible impossibleError
 	var unavailable *loader.UnavailableError
 	var running runningError
+	var hinted hintedError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage, "ctwatch help [command] shows the commands and flags"
@@ -111,6 +112,8 @@ func explain(err error) (code int, hint string) {
 	case errors.As(err, &unavailable):
 		return exitImpossible, fmt.Sprintf("%s works on this machine: --probe %s, or leave the choice to --probe auto",
 			unavailable.Works, unavailable.Works)
+	case errors.As(err, &hinted):
+		return exitFailed, hinted.hint
 	case errors.As(err, &running):
 		return exitRunning, "only one instance can run; `ctwatch status` can look beside it"
 	}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,8 +37,16 @@ func TestScripts(t *testing.T) {
 	})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			// A test leaves nothing in the machine's journal, and takes no port.
+			e.Setenv("CTWATCH_JOURNAL", "")
+			e.Setenv("CTWATCH_LISTEN", "")
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits":  exits,
+			"listen": listen,
+			"refuse": func(ts *testscript.TestScript, _ bool, _ []string) { refuse(ts, l) },
 		},
 		Condition: func(name string) (bool, error) {
 			if name != "refuses-fexit" {
@@ -56,6 +67,35 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if err != nil {
 		ts.Fatalf("%v: %v", args[1:], err)
 	}
+}
+
+// listen takes a port until the script ends, and tells which: listen; then $TAKEN is 127.0.0.1:port
+func listen(ts *testscript.TestScript, neg bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if neg || len(args) > 0 || err != nil {
+		ts.Fatalf("usage: listen (%v)", err)
+	}
+	ts.Defer(func() { l.Close() })
+	ts.Setenv("TAKEN", l.Addr().String())
+}
+
+// refuse has the kernel refuse packets in a new namespace; $REFUSED is how many, and $SERVER the namespace.
+func refuse(ts *testscript.TestScript, l *lab.Lab) {
+	ctx := context.Background()
+	client, err := l.Namespace("client")
+	ts.Check(err)
+	server, err := l.Namespace("server")
+	ts.Check(err)
+	ts.Check(server.Track())
+	ts.Check(server.Mute())
+	link, err := l.Link(client, server)
+	ts.Check(err)
+	ts.Check(l.SetLimit(lab.Max, 1000))
+	ts.Check(server.FillUp(ctx))
+	sent, err := link.A.Inject(ctx, lab.Traffic{Packets: 2345})
+	ts.Check(err)
+	ts.Setenv("REFUSED", strconv.FormatUint(sent.Refused, 10))
+	ts.Setenv("SERVER", server.Name)
 }
 
 func TestInOrder(t *testing.T) {

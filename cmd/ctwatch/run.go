@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -29,6 +29,11 @@ func runCommand() *cli.Command {
 			&cli.DurationFlag{Name: "interval", Value: time.Second, EnvVars: environment("interval"), Usage: "time between samples"},
 			&cli.StringFlag{Name: "format", Value: "text", EnvVars: environment("format"), Usage: strings.Join(runFormats, ", ")},
 			&cli.DurationFlag{Name: "duration", EnvVars: environment("duration"), Usage: "end after this time; 0 runs until interrupted"},
+			&cli.StringFlag{Name: "journal", Value: journalDir, EnvVars: environment("journal"), Usage: "keep records in daily files in `DIR`; \"\" keeps none"},
+			&cli.StringFlag{Name: "listen", Value: listenAddress, EnvVars: environment("listen"), Usage: "serve metrics on `ADDRESS`; \"\" serves none"},
+			&cli.StringFlag{Name: "web-config", EnvVars: environment("web-config"), Usage: "`FILE` with TLS and users for the metrics, as Prometheus exporters have it"},
+			&cli.BoolFlag{Name: "insecure", EnvVars: environment("insecure"), Usage: "serve metrics to anybody, also on an address that is not loopback"},
+			&cli.StringFlag{Name: "textfile", EnvVars: environment("textfile"), Usage: "write metrics to `PATH`, for node_exporter's textfile collector"},
 			&cli.StringFlag{Name: "samples", Value: "100/s", EnvVars: environment("samples"), Usage: "refused packets to show, at most (and at most one a clock tick and CPU); 0 is none"},
 		}, unbuiltFlags()),
 		Action: func(c *cli.Context) error {
@@ -49,21 +54,34 @@ func runCommand() *cli.Command {
 			default:
 				defer release()
 			}
-			return watch.Run(c.Context, o, output{newPrinter(c.String("format"), c.App.Writer), log})
+			ctx, end := context.WithCancelCause(c.Context)
+			defer end(nil)
+			out, err := openOutput(c, o, log, func(err error) { end(unprinted{err}) })
+			if err != nil {
+				return err
+			}
+			err = errors.Join(watch.Run(ctx, o, out), out.close())
+			if cause := new(unprinted); errors.As(context.Cause(ctx), cause) {
+				err = errors.Join(cause.error, err)
+			}
+			return err
 		},
 	}
 }
+
+// unprinted ends a run in good order: what is printed cannot be written any more.
+type unprinted struct{ error }
 
 var runFormats = []string{"text", "json", "none"}
 
 // unbuilt are flags of what does not exist yet. They take the value that asks for nothing, so that a unit file written
 // for a later version works with this one, and refuse any other.
 var unbuilt = map[string]string{
-	"journal": "", "listen": "", "web-config": "", "textfile": "", "btf": "", "hook": "",
+	"btf": "", "hook": "",
 	"remediate": "off", "raise-at": "", "max-limit": "", "memory-fraction": "",
 }
 
-var unbuiltSwitches = []string{"persist", "insecure"}
+var unbuiltSwitches = []string{"persist"}
 
 func unbuiltFlags() []cli.Flag {
 	var flags []cli.Flag
@@ -132,14 +150,6 @@ func perSecond(text string) (int, error) {
 	}
 	return n, nil
 }
-
-// output is where the records of a run go.
-type output struct {
-	printer
-	log *slog.Logger
-}
-
-func (o output) Notice(text string) { o.log.Warn(text) }
 
 // printer writes records to standard output.
 type printer interface{ Record(record.Record) error }

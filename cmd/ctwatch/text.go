@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
@@ -16,8 +17,8 @@ type textPrinter struct {
 	live    bool
 	before  map[netnsID]record.NetNS // as last printed
 	example map[netnsID]*record.Drop // since then
-	buckets uint64
-	missing uint64 // unattributed, as last printed
+	verdict map[string]string        // of incidents, by id, as last printed
+	missing uint64                   // unattributed, as last printed
 	lost    uint64
 }
 
@@ -26,7 +27,7 @@ type netnsID struct{ inode, cookie uint64 }
 
 func (p *textPrinter) Record(r record.Record) error {
 	if p.before == nil {
-		p.before, p.example = map[netnsID]record.NetNS{}, map[netnsID]*record.Drop{}
+		p.before, p.example, p.verdict = map[netnsID]record.NetNS{}, map[netnsID]*record.Drop{}, map[string]string{}
 	}
 	switch r := r.(type) {
 	case *record.Start:
@@ -36,6 +37,10 @@ func (p *textPrinter) Record(r record.Record) error {
 		return nil
 	case *record.Sample:
 		return p.sample(r)
+	case *record.Incident:
+		return p.incident(r)
+	case *record.Limit:
+		return p.line(&r.Envelope, "%s %d -> %d by %s", r.Key, r.From, r.To, writer(r.Writer))
 	case *record.Gap:
 		return p.line(&r.Envelope, "gap: %s, from %s to %s", r.Why, r.From.Local().Format("15:04:05"), r.To.Local().Format("15:04:05"))
 	case *record.Stop:
@@ -57,7 +62,6 @@ func (p *textPrinter) start(r *record.Start) error {
 	if r.Probe == "" {
 		return p.line(&r.Envelope, "waiting for conntrack to be loaded")
 	}
-	p.buckets = r.Buckets
 	hooks := ""
 	if len(r.Hooks) > 0 {
 		hooks = " on " + strings.Join(r.Hooks, ", ")
@@ -75,13 +79,6 @@ func (p *textPrinter) start(r *record.Start) error {
 
 func (p *textPrinter) sample(r *record.Sample) error {
 	said := false
-	if r.Buckets != p.buckets {
-		said = true
-		if err := p.line(&r.Envelope, "buckets %d -> %d", p.buckets, r.Buckets); err != nil {
-			return err
-		}
-		p.buckets = r.Buckets
-	}
 	for _, n := range r.NetNS {
 		text := p.change(n)
 		if text != "" {
@@ -119,16 +116,13 @@ func (p *textPrinter) sample(r *record.Sample) error {
 // change is what to say of a namespace, "" if nothing happened but a few entries more or less.
 func (p *textPrinter) change(n record.NetNS) string {
 	id := netnsID{n.NS, n.Cookie}
-	before, known := p.before[id]
+	before := p.before[id]
 	var parts []string
 	if d := n.Drops.Total() - before.Drops.Total(); d > 0 {
 		parts = append(parts, fmt.Sprintf("+%d refused%s", d, byCause(n.Drops, before.Drops)))
 	}
 	if d := n.Evicted - before.Evicted; d > 0 {
 		parts = append(parts, fmt.Sprintf("+%d evicted", d))
-	}
-	if known && before.Max != nil && n.Max != nil && *before.Max != *n.Max {
-		parts = append(parts, fmt.Sprintf("max %d -> %d", *before.Max, *n.Max))
 	}
 	if len(parts) == 0 {
 		return ""
@@ -141,6 +135,39 @@ func (p *textPrinter) change(n record.NetNS) string {
 		text += "  e.g. " + packet(d)
 	}
 	return text
+}
+
+// incident says that one opened or closed, and what it was as soon as that is known, or seen in another light.
+func (p *textPrinter) incident(r *record.Incident) error {
+	where := netnsName(r.Name, r.NS)
+	switch {
+	case r.Phase == record.PhaseOpen:
+		return p.line(&r.Envelope, "incident %s opened: %s in %s", r.ID, r.Cause, where)
+	case r.Phase == record.PhaseClose:
+		delete(p.verdict, r.ID)
+		text := fmt.Sprintf("incident %s closed: %s in %s, %d refused and %d evicted in %v", r.ID, r.Cause, where, r.Drops.Total(), r.Evicted,
+			time.Duration(r.Duration).Round(time.Millisecond))
+		if r.LoggedLines != nil {
+			text += fmt.Sprintf("; lines in the kernel log: %d", *r.LoggedLines)
+		}
+		return p.line(&r.Envelope, "%s", text)
+	case r.VerdictKind != p.verdict[r.ID]:
+		p.verdict[r.ID] = r.VerdictKind
+		return p.line(&r.Envelope, "incident %s: %s", r.ID, r.Verdict)
+	}
+	return nil
+}
+
+// writer names who changed a limit. The words are others'.
+func writer(w record.Writer) string {
+	if w.PID == 0 {
+		return "somebody who was not seen"
+	}
+	text := fmt.Sprintf("%s (pid %d", printable(w.Comm), w.PID)
+	if w.Unit != "" {
+		text += ", " + printable(w.Unit)
+	}
+	return text + ")"
 }
 
 // fill says how full a table is, where that could be read.

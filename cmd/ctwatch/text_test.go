@@ -46,7 +46,15 @@ func TestText(t *testing.T) {
 	print(drop(7, 1, "udp", "10.0.0.1", "10.0.0.2", 1024, 53))
 	print(sample(0, 0, table(7, 1, "pod a", 1000, 1000, 5, 0, 0)))
 	print(sample(2, 0, table(7, 1, "pod a", 1000, 1000, 7, 1, 40)))
+	lines, id := uint64(2), "20261123-030005-1a2b"
+	print(&record.Incident{Phase: record.PhaseOpen, ID: id, NS: 7, Name: "pod a", Cause: conntrack.TableFull})
+	print(&record.Incident{Phase: record.PhaseUpdate, ID: id, NS: 7, Name: "pod a", Cause: conntrack.TableFull, VerdictKind: "limit_too_small", Verdict: "Too small."})
+	print(&record.Incident{Phase: record.PhaseUpdate, ID: id, NS: 7, Name: "pod a", Cause: conntrack.TableFull, VerdictKind: "limit_too_small", Verdict: "Too small."})
+	print(&record.Limit{Key: "nf_conntrack_max", From: 1000, To: 2000, Writer: record.Writer{PID: 12, Comm: "kube proxy", Unit: "kubelet.service"}})
 	print(sample(2, 0, table(1, 3, "host", 10, 2000, 0, 0, 0)))
+	print(&record.Incident{Phase: record.PhaseClose, ID: id, NS: 7, Name: "pod a", Cause: conntrack.TableFull, LoggedLines: &lines, Evicted: 40,
+		Duration: 1.5e9, Drops: conntrack.Drops{conntrack.TableFull: 7}})
+	print(&record.Limit{Key: "nf_conntrack_buckets", From: 512, To: 1024})
 	print(sample(2, 4, gone))
 	print(drop(7, 2, "icmpv6", "fd00::1", "fd00::2", 9, 128<<8))
 	print(sample(2, 4, table(7, 2, "\x1b[31mpod", 1, 2000, 1, 0, 0))) // the same inode again
@@ -62,14 +70,17 @@ func TestText(t *testing.T) {
 03:00:04 "pod a" 1000/1000 100.0%  +5 refused (table_full 5)  e.g. udp 10.0.0.1:1024 > 10.0.0.2:53 on eth0 (prerouting)
 03:00:05 "pod a" 1000/1000 100.0%  +3 refused (table_full 2, clash 1), +40 evicted
 03:00:05 2 samples of refused packets lost; the counts are complete
-03:00:06 host 10/2000 0.5%  max 1000 -> 2000
-03:00:07 "pod a" 0/1000 0.0%  +2 refused (table_full 2), namespace is gone
-03:00:07 unattributed: the kernel refused 4 packets that the program did not see
-03:00:09 "\x1b[31mpod" 1/2000 0.1%  +1 refused (table_full 1)  e.g. icmpv6 type 128 fd00::1 > fd00::2 on eth0 (prerouting)
-03:00:11 buckets 512 -> 1024
-03:00:11 net:[8]  +3 refused (other 3)  e.g. tcp [fd00::1]:1 > [fd00::2]:443 on eth0 (prerouting)
-03:00:12 gap: suspend, from 02:00:00 to 03:00:00
-03:00:13 stopped: 10 refused (table_full 10), 40 evicted, 4 more unattributed
+03:00:06 incident 20261123-030005-1a2b opened: table_full in "pod a"
+03:00:07 incident 20261123-030005-1a2b: Too small.
+03:00:09 nf_conntrack_max 1000 -> 2000 by "kube proxy" (pid 12, kubelet.service)
+03:00:11 incident 20261123-030005-1a2b closed: table_full in "pod a", 7 refused and 40 evicted in 1.5s; lines in the kernel log: 2
+03:00:12 nf_conntrack_buckets 512 -> 1024 by somebody who was not seen
+03:00:13 "pod a" 0/1000 0.0%  +2 refused (table_full 2), namespace is gone
+03:00:13 unattributed: the kernel refused 4 packets that the program did not see
+03:00:15 "\x1b[31mpod" 1/2000 0.1%  +1 refused (table_full 1)  e.g. icmpv6 type 128 fd00::1 > fd00::2 on eth0 (prerouting)
+03:00:17 net:[8]  +3 refused (other 3)  e.g. tcp [fd00::1]:1 > [fd00::2]:443 on eth0 (prerouting)
+03:00:18 gap: suspend, from 02:00:00 to 03:00:00
+03:00:19 stopped: 10 refused (table_full 10), 40 evicted, 4 more unattributed
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -130,6 +130,11 @@ func (a *Account) Witness(s *conntrack.Snapshot) {
 	a.full = a.full || Full(s.Count, s.Max)
 }
 
+// Totals is what the kernel's own counters add up to since counting began, and which of them are known.
+func (a *Account) Totals() (conntrack.Totals, conntrack.CounterSet) {
+	return a.meter.Totals, a.meter.Known
+}
+
 // Stale says that the last look is long ago: that there was room then tells nothing of what was refused since.
 func (a *Account) Stale() { a.before = false }
 

@@ -67,7 +67,7 @@ func (w *watcher) placeOf(e loader.Event) *place {
 	if p := w.place(k, false); p.ns.Path != "" {
 		return p
 	}
-	if time.Since(w.scanned) > 100*time.Millisecond {
+	if w.scans.take(time.Now()) {
 		w.scan(false)
 	}
 	return w.place(k, false)
@@ -82,18 +82,26 @@ func (w *watcher) refused(s loader.Event) error {
 	if s.Alone && p.readAt.boot < s.Boot {
 		w.read(p)
 	}
-	if !w.budget.take(time.Now()) {
-		return nil // more than was asked for
-	}
 	cause, inferred := s.Cause, s.Inferred
 	if s.Alone && !w.sawAll(s.Cookie) {
 		cause, inferred = p.account.AloneCause(), true
 	}
-	return w.record(&record.Drop{
-		NS: s.Inode, Cookie: s.Cookie, Name: p.ns.Name, Cause: cause, Inferred: inferred,
-		Proto: protoName(s.Proto), Src: addrText(s.Src), Dst: addrText(s.Dst), Sport: s.Sport, Dport: s.Dport,
-		Ifname: s.Ifname, Hook: s.Hook,
-	})
+	opening := w.engine.Opening(s.Inode, s.Cookie, cause)
+	// The first of an incident is told of whoever else has used up the budget, unless nobody wants any.
+	if w.budget.take(time.Now()) || opening && w.o.Samples > 0 {
+		err := w.record(&record.Drop{
+			NS: s.Inode, Cookie: s.Cookie, Name: p.ns.Name, Cause: cause, Inferred: inferred,
+			Proto: protoName(s.Proto), Src: addrText(s.Src), Dst: addrText(s.Dst), Sport: s.Sport, Dport: s.Dport,
+			Ifname: s.Ifname, Hook: s.Hook,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if !opening {
+		return nil
+	}
+	return w.atOnce(p)
 }
 
 func addrText(a netip.Addr) string {
@@ -128,7 +136,7 @@ func protoName(proto uint8) string {
 	return strconv.Itoa(int(proto))
 }
 
-// budget keeps to so many drop records in any one second of its own.
+// budget keeps to so many of something in any one second of its own.
 type budget struct {
 	perSecond int
 	since     time.Time

@@ -118,11 +118,13 @@ func (w *watcher) bookAlone(last bool) error {
 }
 
 // begins handles what a hook saw begin: the place is looked at, and what is found is told, at once.
-func (w *watcher) begins(e loader.Event) error {
-	p := w.placeOf(e)
+func (w *watcher) begins(e loader.Event) error { return w.atOnce(w.placeOf(e)) }
+
+// atOnce looks at a place and writes a sample out of turn.
+func (w *watcher) atOnce(p *place) error {
 	p.active = time.Now()
 	w.read(p)
-	if time.Since(w.toldAt) < leastInterval {
+	if !w.untimely.take(time.Now()) {
 		return nil
 	}
 	if w.probe.Counts() {
@@ -130,8 +132,9 @@ func (w *watcher) begins(e loader.Event) error {
 			return err
 		}
 	}
+	w.limitsAt = time.Time{} // as they are now, for an incident may open
 	return w.tell()
 }
 
-// leastInterval is how long at least between two samples that nobody asked for: many namespaces may begin at once.
-const leastInterval = 50 * time.Millisecond
+// mostUntimely is how many samples a second that nobody asked for there are: many namespaces may begin at once.
+const mostUntimely = 200

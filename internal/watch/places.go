@@ -59,7 +59,7 @@ type rhythm struct {
 // rhythm depends on whether there is a program, which tells of new namespaces and of refused packets by itself.
 func (w *watcher) rhythm() rhythm {
 	if w.probe.Counts() {
-		return rhythm{scan: 30 * time.Second, turn: 120}
+		return rhythm{scan: 30 * time.Second, turn: 30}
 	}
 	return rhythm{scan: 5 * time.Second, turn: 10}
 }
@@ -242,9 +242,9 @@ func (w *watcher) book() error {
 	return nil
 }
 
-// due says which places are read in this tick: the host, those where something moves, and the rest in turn.
+// due says which places are read in this tick: the host, those where something moves or may soon have to, and the rest in turn.
 func (w *watcher) due(p *place) bool {
-	return p.ns.Host || time.Since(p.active) < activeFor || p.readAt == (moment{}) ||
+	return p.ns.Host || p.account.Read && p.account.Max > 0 && p.account.Count >= p.account.Max/4*3 || time.Since(p.active) < activeFor || p.readAt == (moment{}) ||
 		(p.ns.Inode+uint64(w.ticks))%w.rhythm().turn == 0
 }
 
@@ -311,9 +311,15 @@ func (p *place) finished() bool { return p.unseen > 1 && !p.slotted }
 // missing reports, in the middle of a scan, whether the place is not there any more, so that its inode may be another's.
 func (p *place) missing() bool { return p.gone || p.found && p.unseen > 1 }
 
-// retire forgets a place, but for what was counted there.
+// retire forgets a place, but for what was counted there. If nobody was told that it is gone, the next sample tells.
 func (w *watcher) retire(k key) {
-	w.past.add(&w.places[k].account)
+	p := w.places[k]
+	w.past.add(&p.account)
+	if p.told != nil && !p.told.Gone {
+		r := p.record()
+		r.Gone = true
+		w.farewells = append(w.farewells, r)
+	}
 	delete(w.places, k)
 }
 

@@ -1,31 +1,27 @@
 package watch
 
 import (
-	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
 )
-
-// limitsEvery is how often the machine's limits are read; a namespace's max is read with its table.
-const limitsEvery = 5 * time.Second
 
 // tell writes the sample record, with the places that changed since they were last listed.
 func (w *watcher) tell() error {
 	since := w.toldAt
 	w.toldAt = time.Now()
-	if w.toldAt.Sub(w.limitsAt) >= limitsEvery {
-		if err := w.readLimits(); err != nil {
+	if w.toldAt.Sub(w.limitsAt) >= limitsEvery || w.limitMoved() {
+		if err := w.checkLimits(); err != nil {
 			return err
 		}
 	}
 	s := &record.Sample{
 		Interval: w.toldAt.Sub(since).Nanoseconds(), Buckets: w.limits.Buckets,
-		Lost: w.lostEvents(), Unattributed: w.totals().unattributed, NetNS: []record.NetNS{},
+		Lost: w.lostEvents(), Unattributed: w.totals().unattributed, NetNS: append([]record.NetNS{}, w.farewells...),
 	}
+	w.farewells = nil
 	for _, p := range w.all() {
 		r := p.record()
 		if p.told == nil || !same(*p.told, r) {
@@ -36,27 +32,27 @@ func (w *watcher) tell() error {
 			w.retire(key{p.ns.Cookie, p.ns.Inode})
 		}
 	}
-	return w.record(s)
-}
-
-// readLimits reads the limits, unless conntrack is being unloaded at this moment: then the next tick waits for it.
-func (w *watcher) readLimits() error {
-	w.limitsAt = time.Now()
-	limits, err := conntrack.ReadLimits(w.o.Root)
-	switch {
-	case errors.Is(err, conntrack.ErrNotLoaded):
-		return nil
-	case err != nil:
+	if err := w.record(s); err != nil {
 		return err
 	}
-	w.limits = limits
+	w.readLog()
+	w.tellKernel(since)
 	return nil
+}
+
+// tellKernel tells of the kernel's counters where they were read since then.
+func (w *watcher) tellKernel(since time.Time) {
+	for _, p := range w.places {
+		if totals, known := p.account.Totals(); known != 0 && !p.readAt.wall.Before(since) {
+			w.out.Kernel(Kernel{NS: p.ns.Inode, Cookie: p.ns.Cookie, Totals: totals, Known: known})
+		}
+	}
 }
 
 func (p *place) record() record.NetNS {
 	a := &p.account
 	r := record.NetNS{
-		NS: p.ns.Inode, Cookie: p.ns.Cookie, Name: p.ns.Name, Host: p.ns.Host,
+		NS: p.ns.Inode, Cookie: p.ns.Cookie, Name: p.ns.Name, Owner: p.ns.Owner.String(), Host: p.ns.Host,
 		Drops: a.Drops, Evicted: a.Evicted, Unattributed: a.Unattributed, Gone: p.finished(),
 	}
 	if a.Read {
@@ -92,7 +88,7 @@ func now() moment {
 	return moment{time.Now(), time.Duration(ts.Nano())}
 }
 
-// gap tells of a suspend or a step of the wall clock since the last tick.
+// gap tells of a suspend, be it of the machine or of this process alone, or a step of the wall clock since the last tick.
 func (w *watcher) gap() error {
 	from := w.last
 	w.last = now()
@@ -103,15 +99,19 @@ func (w *watcher) gap() error {
 	return w.record(&record.Gap{Why: why, From: from.wall.UTC(), To: w.last.wall.UTC()})
 }
 
-// tolerance is how far two clocks may go apart in one interval without anything having happened.
-const tolerance = 2 * time.Second
+const (
+	// tolerance is how far two clocks may go apart in one interval without anything having happened.
+	tolerance = 2 * time.Second
+	// stalled is from when on a tick, which comes each second at least, is not just late: nobody looked meanwhile.
+	stalled = 15 * time.Second
+)
 
 func gapBetween(from, to moment) string {
 	awake := to.wall.Sub(from.wall) // monotonic
 	passed := to.boot - from.boot
 	wall := to.wall.Round(0).Sub(from.wall.Round(0))
 	switch {
-	case passed-awake > tolerance:
+	case passed-awake > tolerance, passed > stalled:
 		return "suspend"
 	case (wall - passed).Abs() > tolerance:
 		return "clock"

@@ -15,6 +15,7 @@ func TestGapBetween(t *testing.T) {
 		{"a tick", time.Second, time.Second, ""},
 		{"a late tick", 10 * time.Second, 10 * time.Second, ""},
 		{"asleep for a minute, the wall clock set after it", time.Second, time.Minute, "suspend"},
+		{"stopped for a minute, the machine awake", time.Minute, time.Minute, "suspend"},
 		{"clocks that drift", time.Second, time.Second + tolerance/2, ""},
 	} {
 		to := moment{from.wall.Add(c.wall), from.boot + c.boot}

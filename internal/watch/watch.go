@@ -18,10 +18,14 @@ import (
 	"github.com/ctwatch/ctwatch/internal/loader"
 	"github.com/ctwatch/ctwatch/internal/netns"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/remediate"
 )
 
 // lookEvery is how long at most nobody looks, however rarely samples are wanted: counters wrap, and limits change.
 const lookEvery = time.Second
+
+// leastSamples is how many refused packets a second the program tells of even if nobody wants to see any: they wake us.
+const leastSamples = 20
 
 // Options says what to watch and how often.
 type Options struct {
@@ -34,10 +38,20 @@ type Options struct {
 	Alone    bool          // hooks without the core, as on kernels where the core cannot run
 }
 
-// Output is where records go.
+// Output is where records go, and what no record holds.
 type Output interface {
 	Record(record.Record) error // an error ends the run
-	Notice(text string)         // something that a person should know and no record holds
+	Notice(text string)         // something that a person should know
+	Alive()                     // each tick, also while there is nothing to tell
+	Kernel(Kernel)              // after a sample, for each namespace whose table was read since the last
+	Boot(remediate.Boot)        // what limits the next boot will give, at the start and when it may have changed
+}
+
+// Kernel is what the kernel's own counters of a namespace add up to since counting began, past their wrap.
+type Kernel struct {
+	NS, Cookie uint64
+	Totals     conntrack.Totals
+	Known      conntrack.CounterSet // of Totals; what others say means nothing
 }
 
 // Run watches until the context ends or the duration has passed, and then writes the final sample and the stop record.
@@ -65,6 +79,12 @@ func Run(ctx context.Context, o Options, out Output) (err error) {
 			return w.finish()
 		case e := <-w.events:
 			err = w.event(e)
+		case s := <-w.surveyor.done:
+			err = w.surveyed(s)
+		case write := <-w.writers.writes:
+			w.writers.seen(write)
+		case <-w.writers.settled:
+			err = w.checkLimits()
 		case <-ticker.C:
 			err = w.tick()
 		}
@@ -88,14 +108,17 @@ type watcher struct {
 	drained  chan struct{} // closed when the goroutine that feeds events has ended
 	unsent   atomic.Uint64 // events that found no room in events
 
-	places   map[key]*place
-	past     totals // of namespaces that are no more
-	missed   uint64 // by hooks of probes that are closed
-	tally    loader.Tally
-	unbooked bool // the tally moved since the last book
-	sight    ledger.Sight
-	limits   conntrack.Limits
-	witness  conntrack.Snapshot // memory for a look that only tells why
+	places    map[key]*place
+	past      totals         // of namespaces that are no more
+	farewells []record.NetNS // of those, what is still to be told
+	missed    uint64         // by hooks of probes that are closed
+	tally     loader.Tally
+	unbooked  bool // the tally moved since the last book
+	sight     ledger.Sight
+	limits    conntrack.Limits
+	writers   writers
+	incidents
+	witness conntrack.Snapshot // memory for a look that only tells why
 
 	nth        int  // places there were
 	cookieless bool // the kernel tells no cookies of namespaces (before 5.14)
@@ -114,11 +137,13 @@ type watcher struct {
 	last     moment
 	clear    time.Time // when the program last was not blind
 	unloaded moment
-	budget   budget
-	denied   bool // said that some namespaces cannot be seen
-	unread   bool // said that some cannot be read
-	unsure   bool // said that it cannot be told whether the program is blind
-	lame     bool // said that namespaces cannot be found
+	budget   budget // of drop records
+	untimely budget // of samples out of turn
+	scans    budget // of scans for the name of one namespace
+	denied   bool   // said that some namespaces cannot be seen
+	unread   bool   // said that some cannot be read
+	unsure   bool   // said that it cannot be told whether the program is blind
+	lame     bool   // said that namespaces cannot be found
 }
 
 func newWatcher(o Options, out Output) (*watcher, error) {
@@ -130,20 +155,27 @@ func newWatcher(o Options, out Output) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &watcher{
+	w := &watcher{
 		o: o, out: out, reader: reader, finder: finder,
-		events: make(chan loader.Event, 256),
-		places: map[key]*place{},
-		begun:  time.Now(),
-		last:   now(),
-		budget: budget{perSecond: o.Samples},
-	}, nil
+		events:   make(chan loader.Event, 256),
+		places:   map[key]*place{},
+		begun:    time.Now(),
+		last:     now(),
+		budget:   budget{perSecond: o.Samples},
+		untimely: budget{perSecond: mostUntimely},
+		scans:    budget{perSecond: 10},
+	}
+	w.openIncidents()
+	w.writers.open(o.Root, out)
+	return w, nil
 }
 
 func (w *watcher) close() {
 	if w.probe != nil {
 		_ = w.probe.Close()
 	}
+	w.writers.close()
+	w.closeIncidents()
 	_ = w.finder.Close()
 }
 
@@ -155,7 +187,7 @@ func (w *watcher) open() error {
 	// What comes to be while we watch has no history.
 	first := w.ticks == 0
 	w.instance = conntrack.Instance(w.o.Root)
-	probe, err := loader.Open(loader.Options{Probe: w.o.Probe, Samples: w.o.Samples, Module: conntrack.IsModule(w.o.Root),
+	probe, err := loader.Open(loader.Options{Probe: w.o.Probe, Samples: max(w.o.Samples, leastSamples), Module: conntrack.IsModule(w.o.Root),
 		Fresh: !first, Alone: w.o.Alone})
 	if err != nil && w.unloadedMeanwhile() {
 		return w.wait() // that is why; the next tick tries again
@@ -181,6 +213,7 @@ func (w *watcher) open() error {
 	if err := w.readLimits(); err != nil {
 		return err
 	}
+	w.askBoot()
 	w.clear = now().wall
 	return w.start(*probe)
 }
@@ -223,6 +256,7 @@ func (w *watcher) start(p loader.Probe) error {
 // tick is one interval's work: look, count, compare, tell.
 func (w *watcher) tick() error {
 	w.ticks++
+	w.out.Alive()
 	if err := w.gap(); err != nil {
 		return err
 	}
@@ -232,7 +266,7 @@ func (w *watcher) tick() error {
 	if err := w.count(w.due); err != nil {
 		return err
 	}
-	if err := w.look(); err != nil {
+	if err := errors.Join(w.look(), w.askAround()); err != nil {
 		return err
 	}
 	// The ticks of an interval that is no multiple of them do not add up to it exactly.
@@ -254,7 +288,7 @@ func (w *watcher) absent() error {
 		w.missed += w.hooks.missed
 		w.tally, w.settled, w.hooks = loader.Tally{}, 0, hooks{}
 		w.probe, w.leaving = nil, false
-		if err != nil {
+		if err = errors.Join(err, w.tellIncidents(w.engine.Stop("unloaded"))); err != nil {
 			return err
 		}
 	}
@@ -374,9 +408,13 @@ func (w *watcher) finish() error {
 				return err
 			}
 		}
+		w.limitsAt = time.Time{}
 		if err := w.tell(); err != nil {
 			return err
 		}
+	}
+	if err := w.endIncidents(); err != nil {
+		return err
 	}
 	t := w.totals()
 	return w.record(&record.Stop{
@@ -385,7 +423,15 @@ func (w *watcher) finish() error {
 	})
 }
 
+// record writes a record, and the incidents that it gives rise to.
 func (w *watcher) record(r record.Record) error {
+	if err := w.write(r); err != nil {
+		return err
+	}
+	return w.tellIncidents(w.engine.Record(r))
+}
+
+func (w *watcher) write(r record.Record) error {
 	w.seq++
 	m := now()
 	record.Stamp(r, w.seq, m.wall, m.boot)

@@ -1,0 +1,209 @@
+package watch_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/remediate"
+	"github.com/ctwatch/ctwatch/internal/watch"
+	"github.com/ctwatch/ctwatch/test/lab"
+	"github.com/ctwatch/ctwatch/test/need"
+)
+
+func (s *session) Kernel(watch.Kernel) {}
+func (s *session) Boot(remediate.Boot) {}
+func (s *session) Alive()              {}
+
+// incidents are the records of incidents so far.
+func (s *session) incidents() []*record.Incident {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*record.Incident
+	for _, r := range s.records {
+		if in, ok := r.(*record.Incident); ok {
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+// closed is the one incident of the run, after stop.
+func (s *session) closed(ns *lab.Namespace, cause conntrack.Cause) *record.Incident {
+	s.t.Helper()
+	var out *record.Incident
+	for _, in := range s.incidents() {
+		if in.Phase != record.PhaseClose {
+			continue
+		}
+		if out != nil {
+			s.t.Fatalf("two incidents: %s in %s, and %s in %s", out.Cause, out.Name, in.Cause, in.Name)
+		}
+		out = in
+	}
+	if out == nil || out.Cause != cause || out.Name != ns.Name || out.Closed != "stop" {
+		s.t.Fatalf("want an incident of %s in %s that the stop closed, got %+v", cause, ns.Name, out)
+	}
+	return out
+}
+
+// awaitFillers waits until somebody looked into the table.
+func (s *session) awaitFillers() {
+	s.t.Helper()
+	s.await("a look into the table", func(r record.Record) bool {
+		in, ok := r.(*record.Incident)
+		return ok && (in.Fillers != nil || in.FillersWhy != "")
+	})
+}
+
+const busyMax = 20_000
+
+// TestVerdicts has the kernel come to each kind of trouble, and asks what it was.
+func TestVerdicts(t *testing.T) {
+	inject := func(t *testing.T, b *bench, tr lab.Traffic) lab.Sent {
+		sent, err := b.A.Inject(t.Context(), tr)
+		must(t, err)
+		return sent
+	}
+	// Where buckets are few, what may be evicted is, and nobody is refused: that takes a moment to be an incident.
+	overrun := func(t *testing.T, b *bench, s *session, tr lab.Traffic) (all lab.Sent) {
+		for len(s.incidents()) == 0 {
+			sent := inject(t, b, tr)
+			all.Packets += sent.Packets
+			all.Refused += sent.Refused
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name    string
+		cause   conntrack.Cause
+		verdict string
+		reason  string // one of the reasons holds it
+		scene   func(*testing.T, *bench, *session) lab.Sent
+	}{
+		{"busy and legitimate", conntrack.TableFull, record.VerdictLimitTooSmall, "never saw an answer", func(t *testing.T, b *bench, s *session) lab.Sent {
+			must(t, b.SetLimit(lab.Max, busyMax))
+			echo, err := b.server.Respond(7)
+			must(t, err)
+			defer echo.Close()
+			sent, err := b.A.Exchange(t.Context(), lab.Traffic{Packets: busyMax - 100, Port: 7})
+			must(t, err)
+			if sent.Refused > 0 {
+				t.Fatalf("%d refused while there was room", sent.Refused)
+			}
+			must(t, b.server.FillUp(t.Context()))
+			return overrun(t, b, s, lab.Traffic{Packets: 2000, Kinds: []lab.Kind{lab.SYN4}, Port: 443})
+		}},
+		{"flood from one source", conntrack.TableFull, record.VerdictFloodFew, ".0.0/24 holds", func(t *testing.T, b *bench, s *session) lab.Sent {
+			must(t, b.SetLimit(lab.Max, busyMax))
+			return overrun(t, b, s, lab.Traffic{Packets: 2 * busyMax, Kinds: []lab.Kind{lab.SYN4}, Port: 443})
+		}},
+		{"flood from many sources", conntrack.TableFull, record.VerdictFloodMany, "no source stands out", func(t *testing.T, b *bench, s *session) lab.Sent {
+			must(t, b.SetLimit(lab.Max, busyMax))
+			return overrun(t, b, s, lab.Traffic{Packets: 2 * busyMax, Kinds: []lab.Kind{lab.SYN4}, Port: 443, Spread: true})
+		}},
+		{"idle entries", conntrack.TableFull, record.VerdictIdleEntries, "established TCP without a packet", func(t *testing.T, b *bench, _ *session) lab.Sent {
+			must(t, b.SetLimit(lab.Max, busyMax))
+			must(t, b.server.FillIdle(t.Context(), busyMax*3/4, 10*time.Hour))
+			must(t, b.server.FillUp(t.Context()))
+			return inject(t, b, lab.Traffic{Packets: 1000})
+		}},
+		{"few buckets", conntrack.ChainTooLong, record.VerdictFewBuckets, "512 buckets for", func(t *testing.T, b *bench, _ *session) lab.Sent {
+			if ok, err := lab.HasChainLimit(); err != nil || !ok {
+				need.Guest(t)
+				t.Skipf("this kernel has no limit to a chain (%v)", err)
+			}
+			must(t, b.LongChains(t.Context(), b.server))
+			return inject(t, b, lab.Traffic{Packets: 1000})
+		}},
+		{"clash", conntrack.Clash, record.VerdictPortCollision, "were for udp/9", func(t *testing.T, b *bench, _ *session) lab.Sent {
+			sent, err := b.B.Clash(t.Context(), lab.UDP4, 500)
+			must(t, err)
+			return sent
+		}},
+		{"limit lowered", conntrack.TableFull, record.VerdictLimitLowered, "lowered it at", func(t *testing.T, b *bench, s *session) lab.Sent {
+			must(t, b.SetLimit(lab.Max, busyMax))
+			must(t, b.server.Fill(t.Context(), busyMax/2))
+			s.await("a calm sample of the table", func(r record.Record) bool {
+				sample, ok := r.(*record.Sample)
+				return ok && slices.ContainsFunc(sample.NetNS, func(n record.NetNS) bool {
+					return is(n, b.server) && n.Count != nil && *n.Count >= busyMax/2 && *n.Max == busyMax
+				})
+			})
+			must(t, b.SetLimit(lab.Max, busyMax/4))
+			return inject(t, b, lab.Traffic{Packets: 1000})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t)
+			s := watching(t, watch.Options{Samples: 1000})
+			sent := c.scene(t, b, s)
+			s.awaitFillers()
+			stop := s.stop()
+			in := s.closed(b.server, c.cause)
+			if in.Drops[c.cause] != sent.Refused || in.Drops != stop.Totals || in.Evicted != stop.Evicted || sent.Refused+in.Evicted == 0 {
+				t.Errorf("the incident has %v and %d evicted, the run %v and %d, and %d were refused", in.Drops, in.Evicted, stop.Totals, stop.Evicted, sent.Refused)
+			}
+			if in.VerdictKind != c.verdict || !slices.ContainsFunc(in.Reasons, func(r string) bool { return strings.Contains(r, c.reason) }) {
+				t.Errorf("verdict %s, %q because %q; want %s because %q", in.VerdictKind, in.Verdict, in.Reasons, c.verdict, c.reason)
+			}
+			if c.cause == conntrack.Clash && in.Fillers.Nat < 0.9 {
+				t.Errorf("%.2f of the entries are translated by NAT, where all are masqueraded", in.Fillers.Nat)
+			}
+			if in.Verdict == "" || len(in.Helps) == 0 || len(in.HelpsNot) == 0 {
+				t.Errorf("verdict %q; helps %q, helps not %q", in.Verdict, in.Helps, in.HelpsNot)
+			}
+			if in.Fillers == nil || sent.Refused > 0 && (in.Sufferers == nil || in.Sufferers.Packets == 0) {
+				t.Errorf("fillers %v, sufferers %v", in.Fillers, in.Sufferers)
+			}
+		})
+	}
+}
+
+// TestWriterOfALimit: an incident says who changed a limit meanwhile.
+func TestWriterOfALimit(t *testing.T) {
+	b := newBench(t)
+	b.full(t)
+	s := watching(t, watch.Options{Samples: 100})
+	_, err := b.A.Inject(t.Context(), lab.Traffic{Packets: 10})
+	must(t, err)
+	must(t, b.SetLimit(lab.Max, 3000))
+	s.await("the limit's change", func(r record.Record) bool {
+		l, ok := r.(*record.Limit)
+		return ok && l.Key == lab.Max && l.From == 1000 && l.To == 3000
+	})
+	s.stop()
+	in := s.closed(b.server, conntrack.TableFull)
+	last := in.Changes[len(in.Changes)-1]
+	if in.Limits.Before != 1000 || in.Limits.After != 3000 || last.To != 3000 {
+		t.Errorf("limits %+v, changes %+v; want from 1000 to 3000", in.Limits, in.Changes)
+	}
+	if seen := !slices.ContainsFunc(s.notices, func(n string) bool { return strings.Contains(n, "who changes a limit") }); seen && last.PID != os.Getpid() {
+		t.Errorf("changed by %+v, want pid %d", last.Writer, os.Getpid())
+	}
+}
+
+// TestLoggedLines: beside the true number stands how many lines the kernel logged.
+func TestLoggedLines(t *testing.T) {
+	b := newBench(t)
+	b.full(t)
+	s := watching(t, watch.Options{})
+	sent, err := b.A.Inject(t.Context(), lab.Traffic{Packets: 5000})
+	must(t, err)
+	s.stop()
+	in := s.closed(b.server, conntrack.TableFull)
+	if slices.ContainsFunc(s.notices, func(n string) bool { return strings.Contains(n, "kernel log") }) {
+		if in.LoggedLines != nil {
+			t.Errorf("%d lines of a log that cannot be read", *in.LoggedLines)
+		}
+		return
+	}
+	// Ten in five seconds at most, which other tests may have used up.
+	if in.LoggedLines == nil || *in.LoggedLines > 10 || in.Drops.Total() != sent.Refused {
+		t.Errorf("lines %v beside %d packets of %d", in.LoggedLines, in.Drops.Total(), sent.Refused)
+	}
+}

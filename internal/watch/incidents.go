@@ -1,0 +1,232 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ctwatch/ctwatch/internal/census"
+	"github.com/ctwatch/ctwatch/internal/incident"
+	"github.com/ctwatch/ctwatch/internal/kmsg"
+	"github.com/ctwatch/ctwatch/internal/netns"
+	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/remediate"
+)
+
+const (
+	// bootAge is how old what the next boot gives may be, where many tables are looked into one after the other.
+	bootAge = 10 * time.Second
+	// findFor is how long a namespace may take to be found.
+	findFor = 3 * time.Second
+	// bootEvery is how often the files that say what the next boot gives are read while an incident is open.
+	bootEvery = time.Minute
+	// surveyFor is how long the end of a run waits for looks that are under way.
+	surveyFor = time.Second
+)
+
+// incidents is what goes into incidents beside samples.
+type incidents struct {
+	engine   *incident.Engine
+	log      *kmsg.Log // nil where the kernel log cannot be read
+	surveyor *surveyor
+
+	bootAsked time.Time // when the files of the next boot were last asked for
+}
+
+func (w *watcher) openIncidents() {
+	log, err := kmsg.Open("")
+	if err != nil {
+		w.out.Notice(fmt.Sprintf("what the kernel log says of full tables will not be shown beside the counts: %v", err))
+	}
+	w.log = log
+	w.engine = incident.New(incident.Options{Lines: w.lines})
+	w.surveyor = newSurveyor(w.finder, w.o.Root)
+}
+
+func (w *watcher) closeIncidents() {
+	w.surveyor.close()
+	if w.log != nil {
+		_ = w.log.Close()
+	}
+}
+
+// lines is how many lines of the kernel log there were about a namespace's table, as of the last sample.
+func (w *watcher) lines(ns uint64, host bool) *uint64 {
+	if w.log == nil {
+		return nil
+	}
+	n := w.log.Lines(ns, host)
+	return &n
+}
+
+// readLog reads what came to the kernel log. It comes after the sample: what is logged about the first refusal belongs
+// to the incident that it opens.
+func (w *watcher) readLog() {
+	if w.log == nil {
+		return
+	}
+	if err := w.log.Read(); err != nil {
+		w.out.Notice(fmt.Sprintf("the kernel log is not read any more: %v", err))
+		_ = w.log.Close()
+		w.log = nil
+	}
+}
+
+// tellIncidents writes incident records, and sees to it that somebody looks into the tables of those that opened.
+func (w *watcher) tellIncidents(all []*record.Incident) error {
+	opened := false
+	for _, in := range all {
+		if err := w.write(in); err != nil {
+			return err
+		}
+		opened = opened || in.Phase == record.PhaseOpen
+	}
+	if !opened {
+		return nil
+	}
+	return w.askAround()
+}
+
+// askAround has somebody look into the tables that should be looked into. A namespace that nobody knew before may take a
+// moment to be found.
+func (w *watcher) askAround() error {
+	for _, ns := range w.engine.Unlooked() {
+		p := w.places[key{ns.Cookie, ns.NS}]
+		switch {
+		case p != nil && p.ns.Path != "" && !w.leaving:
+			if !w.surveyor.ask(p.ns) {
+				return nil // when there is room
+			}
+			w.engine.Looking(ns.NS, ns.Cookie)
+		case ns.Since > findFor:
+			if err := w.tellIncidents(w.engine.Filled(ns.NS, ns.Cookie, nil, "the namespace could not be entered")); err != nil {
+				return err
+			}
+		}
+	}
+	if w.engine.Open() > 0 && time.Since(w.bootAsked) >= bootEvery {
+		w.askBoot()
+	}
+	return nil
+}
+
+// askBoot has the files read that say what the next boot gives. If there is no room the next time will do.
+func (w *watcher) askBoot() {
+	if w.surveyor.ask(netns.Namespace{}) {
+		w.bootAsked = time.Now()
+	}
+}
+
+// surveyed takes what a look into a table found.
+func (w *watcher) surveyed(s survey) error {
+	w.surveyor.pending = max(0, w.surveyor.pending-1)
+	if s.bootErr == nil {
+		w.out.Boot(s.boot)
+		w.engine.NextBoot(s.boot.Persisted.Max, s.boot.NextBoot.Max, s.boot.Why)
+	} else {
+		w.engine.NextBoot(nil, nil, s.bootErr.Error())
+	}
+	if s.ns.Path == "" {
+		return nil
+	}
+	why := ""
+	if s.err != nil {
+		why = s.err.Error()
+	}
+	return w.tellIncidents(w.engine.Filled(s.ns.Inode, s.ns.Cookie, s.fillers, why))
+}
+
+// endIncidents closes what is open. Looks that are under way may take a moment.
+func (w *watcher) endIncidents() error {
+	w.readLog()
+	if w.engine.Open() > 0 {
+		w.askBoot()
+	}
+	patience := time.NewTimer(surveyFor)
+	defer patience.Stop()
+	for w.surveyor.pending > 0 {
+		select {
+		case s := <-w.surveyor.done:
+			if err := w.surveyed(s); err != nil {
+				return err
+			}
+		case <-patience.C:
+			w.surveyor.pending = 0
+		}
+	}
+	return w.tellIncidents(w.engine.Stop("stop"))
+}
+
+// surveyor looks into tables, one after the other, and into the files that say what the next boot gives. Both may take
+// long: counting does not wait for it.
+type surveyor struct {
+	finder  *netns.Finder
+	root    string
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wanted  chan netns.Namespace
+	done    chan survey
+	pending int
+	ended   sync.WaitGroup
+}
+
+// survey is what one look found.
+type survey struct {
+	ns      netns.Namespace // the zero Namespace: only for what the next boot gives
+	fillers *record.Fillers
+	err     error // why there are no fillers
+	boot    remediate.Boot
+	bootErr error
+}
+
+// mostSurveys is how many tables wait to be looked into at a time.
+const mostSurveys = 64
+
+func newSurveyor(f *netns.Finder, root string) *surveyor {
+	s := &surveyor{finder: f, root: root, wanted: make(chan netns.Namespace, mostSurveys), done: make(chan survey, mostSurveys)}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ended.Go(s.work)
+	return s
+}
+
+// ask has the table of a namespace looked into, and reports whether there is room for one more.
+func (s *surveyor) ask(ns netns.Namespace) bool {
+	if s.pending == mostSurveys {
+		return false
+	}
+	s.pending++
+	s.wanted <- ns
+	return true
+}
+
+func (s *surveyor) work() {
+	var boot remediate.Boot
+	var bootErr error
+	var read time.Time
+	for ns := range s.wanted {
+		found := survey{ns: ns}
+		if ns.Path != "" {
+			found.err = s.finder.Enter(ns, func() (err error) {
+				found.fillers, err = census.Take(s.ctx, census.Options{Root: s.root, Limit: census.Sample})
+				return err
+			})
+			if errors.Is(found.err, netns.ErrGone) {
+				found.err = errors.New("the namespace is gone")
+			}
+		}
+		if time.Since(read) >= bootAge || ns.Path == "" {
+			read = time.Now()
+			boot, bootErr = remediate.ReadBoot(s.root)
+		}
+		found.boot, found.bootErr = boot, bootErr
+		s.done <- found
+	}
+}
+
+func (s *surveyor) close() {
+	s.cancel()
+	close(s.wanted)
+	s.ended.Wait()
+}
