@@ -34,10 +34,16 @@ func main() {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == "bpf":
 		ok, err = inLab(ctx, bpf)
+	case len(os.Args) == 2 && os.Args[1] == "census":
+		ok, err = inLab(ctx, walkTable)
 	case len(os.Args) == 3 && os.Args[1] == "rest":
 		ok, err = inLab(ctx, func(ctx context.Context, l *lab.Lab) (bool, error) { return rest(ctx, l, os.Args[2]) })
+	case len(os.Args) == 3 && os.Args[1] == "incidents":
+		ok, err = inLab(ctx, func(ctx context.Context, l *lab.Lab) (bool, error) { return incidents(ctx, l, os.Args[2]) })
+	case len(os.Args) == 3 && os.Args[1] == "report":
+		ok, err = report(ctx, os.Args[2])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: bench bpf | bench rest PATH-OF-CTWATCH")
+		fmt.Fprintln(os.Stderr, "usage: bench bpf | bench census | bench rest, incidents or report PATH-OF-CTWATCH")
 		os.Exit(2)
 	}
 	if err != nil {
