@@ -1,5 +1,6 @@
 // Command demo starts `ctwatch run`, has the real kernel refuse real packets in network namespaces of its own, and
-// compares three numbers: what was refused, what ctwatch counted, and what the kernel counted.
+// compares three numbers: what was refused, what ctwatch counted, and what the kernel counted. It ends with the report of
+// the incident, on standard output and as HTML.
 package main
 
 import (
@@ -88,10 +89,11 @@ func demo(ctx context.Context, ctwatch string) (err error) {
 	if err != nil {
 		return err
 	}
-	stop, err := run.stop()
+	told, err := run.stop()
 	if err != nil {
 		return err
 	}
+	stop, incident := told.stop, told.incident
 	closed = true
 	if err := l.Close(); err != nil {
 		return err
@@ -111,10 +113,34 @@ func demo(ctx context.Context, ctwatch string) (err error) {
 	if sent.Refused != stop.Totals.Total() || sent.Refused != kernel || sent.Refused == 0 {
 		return errors.New("the three numbers differ")
 	}
+	if incident.Drops.Total() != kernel {
+		return fmt.Errorf("the incident has %d refused packets", incident.Drops.Total())
+	}
 	if limit != limitNow || buckets != bucketsNow {
 		return errors.New("a limit is not what it was")
 	}
-	say("three equal numbers, and every limit as it was")
+	say("three equal numbers, and every limit as it was; the report of the incident:")
+	fmt.Println()
+	if err := report(ctx, ctwatch, "--incident", incident.ID); err != nil {
+		return err
+	}
+	if err := report(ctx, ctwatch, "--incident", incident.ID, "--format", "html", "-o", html); err != nil {
+		return err
+	}
+	fmt.Println()
+	say("the same for a browser is in %s", html)
+	return nil
+}
+
+// html is where the report goes, in the working directory.
+const html = "ctwatch-demo.html"
+
+func report(ctx context.Context, ctwatch string, args ...string) error {
+	cmd := exec.CommandContext(ctx, ctwatch, append([]string{"report"}, args...)...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("ctwatch report: %w", err)
+	}
 	return nil
 }
 
@@ -144,13 +170,23 @@ func limits(l *lab.Lab) (limit, buckets uint64, err error) {
 
 // process is a `ctwatch run`.
 type process struct {
-	cmd     *exec.Cmd
-	records *json.Decoder
+	cmd  *exec.Cmd
+	told chan told
 }
+
+// told is what a run told.
+type told struct {
+	stop     *record.Stop
+	incident *record.Incident // the last that was closed
+	err      error
+}
+
+// shownPackets is how many refused packets are shown.
+const shownPackets = 3
 
 // start returns when ctwatch counts.
 func start(ctx context.Context, ctwatch string) (*process, error) {
-	cmd := exec.CommandContext(ctx, ctwatch, "run", "--format", "json", "--samples", "2/s")
+	cmd := exec.CommandContext(ctx, ctwatch, "run", "--format", "json", "--listen", "")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -159,13 +195,15 @@ func start(ctx context.Context, ctwatch string) (*process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &process{cmd, json.NewDecoder(bufio.NewReader(out))}
+	p := &process{cmd, make(chan told, 1)}
+	records := json.NewDecoder(bufio.NewReader(out))
 	var r record.Start
-	if err := p.records.Decode(&r); err != nil {
+	if err := records.Decode(&r); err != nil {
 		p.kill()
 		return nil, fmt.Errorf("ctwatch did not start: %w", err)
 	}
 	say("ctwatch counts with probe %s", r.Probe)
+	go func() { p.told <- read(records) }()
 	return p, nil
 }
 
@@ -174,44 +212,56 @@ func (p *process) kill() {
 	_ = p.cmd.Wait()
 }
 
-// stop ends ctwatch and returns its last record, showing what it told meanwhile.
-func (p *process) stop() (*record.Stop, error) {
+// stop ends ctwatch and returns what it told.
+func (p *process) stop() (told, error) {
 	if err := p.cmd.Process.Signal(unix.SIGTERM); err != nil {
-		return nil, err
+		return told{}, err
 	}
-	var stop *record.Stop
-	for {
+	t := <-p.told
+	switch {
+	case t.err != nil:
+		return t, t.err
+	case t.stop == nil:
+		return t, errors.New("ctwatch ended without a stop record")
+	case t.incident == nil:
+		return t, errors.New("ctwatch closed no incident")
+	}
+	return t, p.cmd.Wait()
+}
+
+// read takes the records of a run until it ends, and shows some.
+func read(records *json.Decoder) (t told) {
+	for packets := 0; ; {
 		var raw json.RawMessage
-		if err := p.records.Decode(&raw); errors.Is(err, io.EOF) {
-			break
+		if err := records.Decode(&raw); errors.Is(err, io.EOF) {
+			return t
 		} else if err != nil {
-			return nil, fmt.Errorf("read ctwatch's records: %w", err)
+			t.err = fmt.Errorf("read ctwatch's records: %w", err)
+			return t
 		}
-		var e record.Envelope
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return nil, err
+		r, err := record.Parse(raw)
+		if err != nil {
+			t.err = err
+			return t
 		}
-		switch e.Kind {
-		case record.KindDrop:
-			var d record.Drop
-			if err := json.Unmarshal(raw, &d); err != nil {
-				return nil, err
+		switch r := r.(type) {
+		case *record.Drop:
+			if packets++; packets <= shownPackets {
+				say("a refused packet: %s %s -> %s, cause %s, in %s on %s (%s)", r.Proto, r.Src, r.Dst, r.Cause, r.Name, r.Ifname, r.Hook)
 			}
-			say("a refused packet: %s %s -> %s, cause %s, in %s on %s (%s)", d.Proto, d.Src, d.Dst, d.Cause, d.Name, d.Ifname, d.Hook)
-		case record.KindStop:
-			stop = new(record.Stop)
-			if err := json.Unmarshal(raw, stop); err != nil {
-				return nil, err
+		case *record.Incident:
+			switch r.Phase {
+			case record.PhaseOpen:
+				say("incident %s: %s in %s", r.ID, r.Cause, r.Name)
+			case record.PhaseClose:
+				t.incident = r
 			}
+		case *record.Stop:
+			t.stop = r
 		}
 	}
-	if stop == nil {
-		return nil, errors.New("ctwatch ended without a stop record")
-	}
-	return stop, p.cmd.Wait()
 }
 
 func say(format string, args ...any) {
 	fmt.Printf("demo: "+format+"\n", args...)
-
 }

@@ -22,14 +22,17 @@ type step struct {
 }
 
 // testedPackages are those whose tests need a kernel.
-var testedPackages = []string{"internal/watch", "internal/loader", "internal/conntrack", "internal/netns", "test/lab"}
+var testedPackages = []string{"internal/watch", "internal/loader", "internal/conntrack", "internal/census", "internal/kmsg",
+	"internal/netns", "test/lab"}
 
 // defaultScenario is for every kernel: the tests in which kernels differ most. long: all tests.
 func defaultScenario(probe string, long bool) scenario {
 	s := scenario{steps: []step{
-		tests("internal/watch", "^(TestAuto|TestProbes|TestReload|TestAbsent)$"),
-		tests("internal/loader", "^(TestKilled|TestBegins|TestHooksAreIdle|TestSettle|TestWalkKnowsEveryNamespace)$"),
+		tests("internal/watch", "^(TestAuto|TestProbes|TestReload|TestAbsent|TestVerdicts|TestWriterOfALimit|TestLoggedLines)$"),
+		tests("internal/loader", "^(TestKilled|TestBegins|TestHooksAreIdle|TestSettle|TestWalkKnowsEveryNamespace|TestLimit.*|TestNoCgroupRoot)$"),
 		tests("internal/conntrack", ""),
+		tests("internal/census", "^TestAgainstLab$"),
+		tests("internal/kmsg", "^TestAgainstDmesg$"),
 	}}
 	if long {
 		s.steps, s.env = nil, []string{"CTWATCH_TEST_ALONE=1"}
