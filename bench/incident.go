@@ -56,7 +56,7 @@ func incidents(ctx context.Context, l *lab.Lab, ctwatch string) (ok bool, err er
 		_ = cmd.Process.Signal(unix.SIGTERM)
 		err = errors.Join(err, cmd.Wait())
 	}()
-	opened, err := openedIncidents(bufio.NewReader(out))
+	told, err := toldIncidents(bufio.NewReader(out))
 	if err != nil {
 		return false, err
 	}
@@ -85,6 +85,9 @@ func incidents(ctx context.Context, l *lab.Lab, ctwatch string) (ok bool, err er
 	fmt.Printf("the daemon under a flood, %.0f refused packets a second for %v\n", float64(refused)/passed.Seconds(), passed.Round(time.Second))
 	fmt.Printf("  CPU                %8.2f %%     wanted <= 2\n\n", cpu)
 
+	if err := sleep(ctx, time.Second); err != nil { // until the flood is done with
+		return false, err
+	}
 	var took []time.Duration
 	for _, link := range links[:openings] {
 		// Not long before: that the table is nearly full opens an incident, too.
@@ -100,11 +103,15 @@ func incidents(ctx context.Context, l *lab.Lab, ctwatch string) (ok bool, err er
 		if err = errors.Join(err, conn.Close()); err != nil {
 			return false, err
 		}
-		at, err := opening(ctx, opened, link.B.Namespace.Name)
+		at, err := await(ctx, told, link.B.Namespace.Name, record.PhaseOpen)
 		if err != nil {
 			return false, err
 		}
 		took = append(took, at.Sub(begun))
+		// The look into the table: with it the next would not be one by one.
+		if _, err := await(ctx, told, link.B.Namespace.Name, record.PhaseUpdate); err != nil {
+			return false, err
+		}
 	}
 	rss, err := peakRSS(cmd.Process.Pid)
 	if err != nil {
@@ -159,20 +166,20 @@ func dial(link *lab.Link) (conn net.Conn, err error) {
 	return conn, err
 }
 
-// seen is an incident that opened, and when its record was there to read.
+// seen is a record of an incident, and when it was there to read.
 type seen struct {
-	name string
-	at   time.Time
+	name, phase string
+	at          time.Time
 }
 
-// openedIncidents reads the records of a run, from the first, which it waits for, to the end.
-func openedIncidents(out *bufio.Reader) (<-chan seen, error) {
+// toldIncidents reads the records of a run, from the first, which it waits for, to the end.
+func toldIncidents(out *bufio.Reader) (<-chan seen, error) {
 	if _, err := out.ReadBytes('\n'); err != nil {
 		return nil, fmt.Errorf("ctwatch did not start: %w", err)
 	}
-	opened := make(chan seen, 2*openings)
+	told := make(chan seen, 64*openings)
 	go func() {
-		defer close(opened)
+		defer close(told)
 		for {
 			line, err := out.ReadBytes('\n')
 			if err != nil {
@@ -180,30 +187,30 @@ func openedIncidents(out *bufio.Reader) (<-chan seen, error) {
 			}
 			at := time.Now()
 			if r, err := record.Parse(line); err == nil {
-				if in, ok := r.(*record.Incident); ok && in.Phase == record.PhaseOpen {
-					opened <- seen{in.Name, at}
+				if in, ok := r.(*record.Incident); ok {
+					told <- seen{in.Name, in.Phase, at}
 				}
 			}
 		}
 	}()
-	return opened, nil
+	return told, nil
 }
 
-// opening waits for the incident of a namespace. Others may be announced by how full their tables are.
-func opening(ctx context.Context, opened <-chan seen, name string) (time.Time, error) {
+// await waits for a record of a namespace's incident.
+func await(ctx context.Context, told <-chan seen, name, phase string) (time.Time, error) {
 	late := time.NewTimer(openingIn)
 	defer late.Stop()
 	for {
 		select {
-		case s, more := <-opened:
+		case s, more := <-told:
 			if !more {
 				return time.Time{}, errors.New("ctwatch ended")
 			}
-			if s.name == name {
+			if s.name == name && s.phase == phase {
 				return s.at, nil
 			}
 		case <-late.C:
-			return time.Time{}, fmt.Errorf("no incident opened in %s", name)
+			return time.Time{}, fmt.Errorf("no incident in %s, phase %s", name, phase)
 		case <-ctx.Done():
 			return time.Time{}, ctx.Err()
 		}

@@ -13,17 +13,34 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
+// lull is how long the feed rests when it waited for another event of the same namespace: each wakes several threads, and
+// where packets are being refused the CPUs have other work. What comes meanwhile is read in one go.
+const lull = 50 * time.Millisecond
+
+// lullSamples is how many drop records a second may be wanted at most for that: the ring is no larger.
+const lullSamples = 1000
+
 // feed passes the probe's events on until the probe is closed.
 func (w *watcher) feed() {
 	w.drained = make(chan struct{})
 	go func(p *loader.Probe, drained chan struct{}) {
 		defer close(drained)
 		var e loader.Event
-		for p.ReadEvent(&e) == nil {
+		var last key
+		for {
+			asked := time.Now()
+			if p.ReadEvent(&e) != nil {
+				return
+			}
+			waited := time.Since(asked) > time.Millisecond
 			select {
 			case w.events <- e:
 			default:
 				w.unsent.Add(1)
+			}
+			again := key{e.Cookie, e.Inode} == last && e.Begins == loader.Nothing
+			if last = (key{e.Cookie, e.Inode}); again && waited && w.o.Samples <= lullSamples {
+				time.Sleep(lull)
 			}
 		}
 	}(w.probe, w.drained)
@@ -61,6 +78,16 @@ func (w *watcher) event(e loader.Event) error {
 	return w.refused(e)
 }
 
+// urgent handles the events that came meanwhile: reading many tables takes longer than an incident should take to be told.
+func (w *watcher) urgent() error {
+	for n := len(w.events); n > 0; n-- {
+		if err := w.event(<-w.events); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // placeOf is where the event happened. Of a namespace that has no name yet, it looks for one.
 func (w *watcher) placeOf(e loader.Event) *place {
 	k := key{e.Cookie, e.Inode}
@@ -73,13 +100,16 @@ func (w *watcher) placeOf(e loader.Event) *place {
 	return w.place(k, false)
 }
 
+// witnessEvery is how often at most a table is looked at for why packets are being refused there.
+const witnessEvery = 50 * time.Millisecond
+
 // refused tells of one refused packet.
 func (w *watcher) refused(s loader.Event) error {
 	p := w.placeOf(s)
 	p.active = time.Now()
 	// A look from before the packet was refused tells nothing of why. Also for a packet that is not told of: the look is
 	// evidence for all that were refused around now.
-	if s.Alone && p.readAt.boot < s.Boot {
+	if s.Alone && p.readAt.boot < s.Boot && time.Since(p.readAt.wall) >= witnessEvery {
 		w.read(p)
 	}
 	cause, inferred := s.Cause, s.Inferred

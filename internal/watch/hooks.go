@@ -128,7 +128,7 @@ func (w *watcher) atOnce(p *place) error {
 		return nil
 	}
 	if w.probe.Counts() {
-		if err := w.book(); err != nil {
+		if err := w.bookOne(p); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,8 @@ const (
 	findFor = 3 * time.Second
 	// bootEvery is how often the files that say what the next boot gives are read while an incident is open.
 	bootEvery = time.Minute
+	// lookPause is what comes before each look: a look keeps a CPU busy for twice as long.
+	lookPause = 10 * time.Millisecond
 	// surveyFor is how long the end of a run waits for looks that are under way.
 	surveyFor = time.Second
 )
@@ -208,6 +210,7 @@ func (s *surveyor) work() {
 	for ns := range s.wanted {
 		found := survey{ns: ns}
 		if ns.Path != "" {
+			s.pause()
 			found.err = s.finder.Enter(ns, func() (err error) {
 				found.fillers, err = census.Take(s.ctx, census.Options{Root: s.root, Limit: census.Sample})
 				return err
@@ -222,6 +225,14 @@ func (s *surveyor) work() {
 		}
 		found.boot, found.bootErr = boot, bootErr
 		s.done <- found
+	}
+}
+
+// pause leaves the CPUs to whoever is told of the incident, and some time between two looks.
+func (s *surveyor) pause() {
+	select {
+	case <-time.After(lookPause):
+	case <-s.ctx.Done():
 	}
 }
 

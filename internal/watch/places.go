@@ -59,7 +59,7 @@ type rhythm struct {
 // rhythm depends on whether there is a program, which tells of new namespaces and of refused packets by itself.
 func (w *watcher) rhythm() rhythm {
 	if w.probe.Counts() {
-		return rhythm{scan: 30 * time.Second, turn: 30}
+		return rhythm{scan: 30 * time.Second, turn: 60}
 	}
 	return rhythm{scan: 5 * time.Second, turn: 10}
 }
@@ -215,23 +215,9 @@ func (w *watcher) book() error {
 		return err
 	}
 	for i := range tables {
-		t := &tables[i]
-		p := w.places[key{t.Cookie, t.Inode}]
-		if err := w.hear(p, t); err != nil {
+		if err := w.bookTable(w.places[key{tables[i].Cookie, tables[i].Inode}], &tables[i]); err != nil {
 			return err
 		}
-		if p.account.Missing() == 0 {
-			p.idleSettled = p.idle
-		}
-		p.idle = t.Idle
-		if p.account.NeedsWitness(t.Refused) {
-			if w.enter(p, &w.witness) {
-				p.account.Witness(&w.witness)
-			} else {
-				p.account.Stale()
-			}
-		}
-		p.account.Program(t.Refused, t.Counted, w.tally.NotReady)
 	}
 	w.tellBlindHooks()
 	for _, p := range w.places {
@@ -242,9 +228,45 @@ func (w *watcher) book() error {
 	return nil
 }
 
+// bookOne is book for one place.
+func (w *watcher) bookOne(p *place) error {
+	t, err := w.probe.Table(p.ns.Cookie)
+	if err != nil {
+		return err
+	}
+	if (key{t.Cookie, t.Inode}) != (key{p.ns.Cookie, p.ns.Inode}) {
+		return w.book() // the program may just have got to know it
+	}
+	if err := w.lookAtHooks(); err != nil {
+		return err
+	}
+	return w.bookTable(p, &t)
+}
+
+// bookTable enters what the program counted in one place.
+func (w *watcher) bookTable(p *place, t *loader.Table) error {
+	if err := w.hear(p, t); err != nil {
+		return err
+	}
+	if p.account.Missing() == 0 {
+		p.idleSettled = p.idle
+	}
+	p.idle = t.Idle
+	if p.account.NeedsWitness(t.Refused) {
+		if w.enter(p, &w.witness) {
+			p.account.Witness(&w.witness)
+		} else {
+			p.account.Stale()
+		}
+	}
+	p.account.Program(t.Refused, t.Counted, w.tally.NotReady)
+	return nil
+}
+
 // due says which places are read in this tick: the host, those where something moves or may soon have to, and the rest in turn.
 func (w *watcher) due(p *place) bool {
-	return p.ns.Host || p.account.Read && p.account.Max > 0 && p.account.Count >= p.account.Max/4*3 || time.Since(p.active) < activeFor || p.readAt == (moment{}) ||
+	filling := p.account.Read && p.account.Max > 0 && p.account.Count >= p.account.Max/4*3
+	return p.ns.Host || filling || time.Since(p.active) < activeFor || p.readAt == (moment{}) ||
 		(p.ns.Inode+uint64(w.ticks))%w.rhythm().turn == 0
 }
 

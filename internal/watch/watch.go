@@ -308,14 +308,14 @@ func (w *watcher) absent() error {
 
 // count reads the namespaces that due names, and then what the program counted, if anything.
 func (w *watcher) count(due func(*place) bool) error {
-	if err := w.discover(); err != nil {
+	if err := errors.Join(w.discover(), w.urgent()); err != nil {
 		return err
 	}
 	if _, err := w.moved(); err != nil {
 		return err
 	}
 	if w.unbooked {
-		if err := w.meet(false); err != nil { // who is active
+		if err := errors.Join(w.meet(false), w.urgent()); err != nil { // who is active
 			return err
 		}
 	}
@@ -323,6 +323,9 @@ func (w *watcher) count(due func(*place) bool) error {
 	for _, p := range w.places {
 		if due(p) {
 			w.read(p)
+			if err := w.urgent(); err != nil {
+				return err
+			}
 		}
 		open = open || p.account.Open()
 	}
@@ -337,7 +340,7 @@ func (w *watcher) count(due func(*place) bool) error {
 	if !w.unbooked && !open {
 		return nil
 	}
-	if err := w.book(); err != nil {
+	if err := errors.Join(w.book(), w.urgent()); err != nil {
 		return err
 	}
 	return w.settle()
