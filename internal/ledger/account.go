@@ -36,7 +36,7 @@ type Account struct {
 	moved    bool              // the kernel refused something between the last two looks
 	seen     conntrack.Refusal // what Program was told last
 
-	half []uint32 // by CPU, drops that may be half of a clash
+	half []half // by CPU, what a look saw of a packet in the middle of being refused
 
 	hooked  conntrack.Hooked // what Hooks was told last
 	pending conntrack.Hooked // what the hooks saw and no count has shown yet
@@ -46,6 +46,9 @@ type Account struct {
 	begun   bool             // a count was taken since they were attached
 	unread  conntrack.Hooked // what Unread counted: a look that can be had after all shows it again
 }
+
+// half is what may be the first half of a packet's two counters.
+type half struct{ drop, chain uint32 }
 
 // Baseline says that the namespace is older than the counting: what its counters hold now is history.
 func (a *Account) Baseline(s *conntrack.Snapshot) {
@@ -67,21 +70,29 @@ func (a *Account) Counters(s *conntrack.Snapshot) {
 	a.add(refused.Drops, refused.DropAlone)
 }
 
-// whole keeps a look that fell into the middle of a clash from taking it for two refusals. A clash moves drop, then
-// insert_failed, and the kernel reads them in the other order: so where there are clashes on a CPU, one drop that is alone is
-// kept for the next look, which shows whether its insert_failed was on its way.
+// whole keeps a look that fell into the middle of a refusal from taking it for two. A clash moves drop, then insert_failed;
+// a chain that is too long moves chaintoolong, then insert_failed; and the kernel reads them in the other order. So where
+// such packets come on a CPU, one first half that is alone is kept for the next look, which shows whether its second was on
+// its way. An entry that ctnetlink fails to insert moves chaintoolong alone: that is kept once, and comes to nothing.
 func (a *Account) whole(deltas []conntrack.Counters) []conntrack.Counters {
 	for len(a.half) < len(deltas) {
-		a.half = append(a.half, 0)
+		a.half = append(a.half, half{})
 	}
 	for cpu := range deltas {
-		drop, failed := &deltas[cpu][conntrack.CounterDrop], deltas[cpu][conntrack.CounterInsertFailed]
-		clashes := failed > deltas[cpu][conntrack.CounterChainTooLong] && *drop > 0
-		*drop += a.half[cpu]
-		a.half[cpu] = 0
+		d, kept := &deltas[cpu], a.half[cpu]
+		a.half[cpu] = half{}
+		drop, chain, failed := &d[conntrack.CounterDrop], &d[conntrack.CounterChainTooLong], d[conntrack.CounterInsertFailed]
+		refusing := *chain > 0 && failed > 0 || *chain == 1
+		*chain += kept.chain
+		*drop += kept.drop
+		clashes := failed > *chain && *drop > 0
 		if clashes && *drop > failed {
 			*drop--
-			a.half[cpu] = 1
+			a.half[cpu].drop = 1
+		}
+		if refusing && *chain > failed {
+			*chain--
+			a.half[cpu].chain = 1
 		}
 	}
 	return deltas
@@ -161,8 +172,8 @@ func (a *Account) Program(refused conntrack.Refusal, counted []conntrack.Counter
 // next look is Unattributed.
 func (a *Account) Missing() uint64 {
 	missing := a.residue
-	for _, n := range a.half {
-		missing += uint64(n)
+	for _, h := range a.half {
+		missing += uint64(h.drop + h.chain)
 	}
 	return missing
 }

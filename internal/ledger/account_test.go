@@ -316,3 +316,19 @@ func TestLookIntoAClash(t *testing.T) {
 		t.Errorf("missing %d (-want +got):\n%s", a.Missing(), diff)
 	}
 }
+
+// TestLookIntoALongChain: a look that sees one of its two counters moved counts the packet once, and under its cause.
+func TestLookIntoALongChain(t *testing.T) {
+	var a Account
+	a.Baseline(snapshot(10, 0, 0, 0))
+	for _, s := range []struct{ failed, chain uint32 }{{0, 1}, {5, 6}, {11, 12}, {12, 12}, {12, 13}} {
+		a.Counters(snapshot(10, 0, s.failed, s.chain))
+	}
+	if a.Missing() != 1 {
+		t.Errorf("missing %d, want 1", a.Missing())
+	}
+	a.Counters(snapshot(10, 0, 12, 13)) // that was an entry of ctnetlink's
+	if diff := cmp.Diff(drops(conntrack.ChainTooLong, 12), a.Drops); diff != "" || a.Missing() != 0 {
+		t.Errorf("missing %d (-want +got):\n%s", a.Missing(), diff)
+	}
+}

@@ -237,6 +237,7 @@ func (w *watcher) bookOne(p *place) error {
 	if (key{t.Cookie, t.Inode}) != (key{p.ns.Cookie, p.ns.Inode}) {
 		return w.book() // the program may just have got to know it
 	}
+	p.slotted = true
 	if err := w.lookAtHooks(); err != nil {
 		return err
 	}
