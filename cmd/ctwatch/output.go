@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -91,7 +92,7 @@ func (out *output) listen(c *cli.Context, patience time.Duration) (err error) {
 		return nil
 	}
 	out.server, err = metrics.Listen(out.state, metrics.Options{
-		Address: address, WebConfig: c.String("web-config"), Insecure: c.Bool("insecure"), Logger: out.log.With("of", "metrics"),
+		Address: address, WebConfig: c.String("web-config"), Insecure: c.Bool("insecure"), Logger: slog.New(warnings{out.log.Handler()}),
 		Healthy: func() error {
 			if since := time.Since(time.Unix(0, out.alive.Load())); since > patience {
 				return fmt.Errorf("nobody has counted for %v", since.Round(time.Second))
@@ -116,6 +117,13 @@ func (out *output) listen(c *cli.Context, patience time.Duration) (err error) {
 		}
 	})
 	return nil
+}
+
+// warnings are what a library logs, without its chatter.
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && w.Handler.Enabled(ctx, l)
 }
 
 // Record passes a record on. It never fails.
