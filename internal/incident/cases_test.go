@@ -74,6 +74,16 @@ func TestOldEvictions(t *testing.T) {
 	want(t, "evicted meanwhile, beside the clash", uint64(7), s.last(t, 1, conntrack.Clash).Evicted)
 }
 
+// TestEvictionsBeforeDrops: what was evicted right before the first packet was refused belongs to the incident.
+func TestEvictionsBeforeDrops(t *testing.T) {
+	s := newStory()
+	s.table(1, 1000, 1000).Evicted = 5
+	s.sample(100 * time.Millisecond)
+	s.tables[1].Drops[conntrack.TableFull], s.tables[1].Evicted = 3, 9
+	s.sample(100 * time.Millisecond)
+	want(t, "evicted", uint64(9), s.last(t, 1, conntrack.TableFull).Evicted)
+}
+
 // TestRareEvictions: also where samples are rare, evictions that go on announce an incident.
 func TestRareEvictions(t *testing.T) {
 	s := newStory()

@@ -167,10 +167,15 @@ func (e *Engine) open(t *table, c *change, limit *uint64) {
 	e.openUnseen(t, c, begin)
 
 	gap := max(evictingGap, 2*(c.to.boot-c.from.boot))
-	if t.open[conntrack.TableFull] != nil || t.evicting.n > 0 && c.to.boot-t.evicting.last.boot > gap {
+	if t.evicting.n > 0 && c.to.boot-t.evicting.last.boot > gap {
 		t.evicting = spell{}
 	}
-	if c.evicted > 0 && t.open[conntrack.TableFull] == nil {
+	if full := t.open[conntrack.TableFull]; full != nil {
+		if !full.announced {
+			full.r.Evicted = t.evicting.n // right before it
+		}
+		t.evicting = spell{}
+	} else if c.evicted > 0 {
 		t.evicting.add(c.evicted, c.to)
 		if c.to.boot-t.evicting.since.boot >= evictingFor {
 			in := begin(conntrack.TableFull, TriggerEvicted, t.evicting.since)

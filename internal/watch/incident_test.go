@@ -60,6 +60,26 @@ func (s *session) awaitFillers() {
 	})
 }
 
+// assure makes connections that are in use: packets go both ways until none of them may be evicted.
+func assure(t *testing.T, b *bench, connections int) {
+	t.Helper()
+	echo, err := b.server.Respond(7)
+	must(t, err)
+	defer echo.Close()
+	traffic := lab.Traffic{Packets: connections, Port: 7}
+	for assured := 0; assured < connections; {
+		sent, err := b.A.Exchange(t.Context(), traffic)
+		must(t, err)
+		if sent.Refused > 0 {
+			t.Fatalf("%d refused while there was room", sent.Refused)
+		}
+		traffic.Flow = sent.Flow
+		entries, err := b.server.Entries()
+		must(t, err)
+		assured = int(entries.Assured)
+	}
+}
+
 const busyMax = 20_000
 
 // TestVerdicts has the kernel come to each kind of trouble, and asks what it was.
@@ -87,14 +107,7 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"busy and legitimate", conntrack.TableFull, record.VerdictLimitTooSmall, "never saw an answer", func(t *testing.T, b *bench, s *session) lab.Sent {
 			must(t, b.SetLimit(lab.Max, busyMax))
-			echo, err := b.server.Respond(7)
-			must(t, err)
-			defer echo.Close()
-			sent, err := b.A.Exchange(t.Context(), lab.Traffic{Packets: busyMax - 100, Port: 7})
-			must(t, err)
-			if sent.Refused > 0 {
-				t.Fatalf("%d refused while there was room", sent.Refused)
-			}
+			assure(t, b, busyMax/5)
 			must(t, b.server.FillUp(t.Context()))
 			return overrun(t, b, s, lab.Traffic{Packets: 2000, Kinds: []lab.Kind{lab.SYN4}, Port: 443})
 		}},
