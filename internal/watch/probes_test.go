@@ -332,5 +332,9 @@ func (s *session) awaitNetNS(ns *lab.Namespace, want func(record.NetNS) bool) re
 // is reports whether a record is of the namespace. Where the kernel tells no cookie the name has to do, for inodes are used
 // again.
 func is(n record.NetNS, ns *lab.Namespace) bool {
-	return n.NS == ns.Inode && (n.Cookie == ns.Cookie || ns.Cookie == 0 && n.Name == ns.Name) && !n.Gone
+	same := n.Cookie == ns.Cookie
+	if ns.Cookie == 0 {
+		same = n.Name == ns.Name
+	}
+	return n.NS == ns.Inode && same && !n.Gone
 }
