@@ -145,7 +145,7 @@ func (p *textPrinter) incident(r *record.Incident) error {
 		return p.line(&r.Envelope, "incident %s opened: %s in %s", r.ID, r.Cause, where)
 	case r.Phase == record.PhaseClose:
 		delete(p.verdict, r.ID)
-		text := fmt.Sprintf("incident %s closed: %s in %s, %d refused and %d evicted in %v", r.ID, r.Cause, where, r.Drops.Total(), r.Evicted,
+		text := fmt.Sprintf("incident %s closed: %s in %s, %d refused and %d evicted over %v", r.ID, r.Cause, where, r.Drops.Total(), r.Evicted,
 			time.Duration(r.Duration).Round(time.Millisecond))
 		if r.LoggedLines != nil {
 			text += fmt.Sprintf("; lines in the kernel log: %d", *r.LoggedLines)

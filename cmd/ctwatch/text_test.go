@@ -73,7 +73,7 @@ func TestText(t *testing.T) {
 03:00:06 incident 20261123-030005-1a2b opened: table_full in "pod a"
 03:00:07 incident 20261123-030005-1a2b: Too small.
 03:00:09 nf_conntrack_max 1000 -> 2000 by "kube proxy" (pid 12, kubelet.service)
-03:00:11 incident 20261123-030005-1a2b closed: table_full in "pod a", 7 refused and 40 evicted in 1.5s; lines in the kernel log: 2
+03:00:11 incident 20261123-030005-1a2b closed: table_full in "pod a", 7 refused and 40 evicted over 1.5s; lines in the kernel log: 2
 03:00:12 nf_conntrack_buckets 512 -> 1024 by somebody who was not seen
 03:00:13 "pod a" 0/1000 0.0%  +2 refused (table_full 2), namespace is gone
 03:00:13 unattributed: the kernel refused 4 packets that the program did not see

@@ -1,6 +1,7 @@
 package watch_test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -218,5 +219,27 @@ func TestLoggedLines(t *testing.T) {
 	// Ten in five seconds at most, which other tests may have used up.
 	if in.LoggedLines == nil || *in.LoggedLines > 10 || in.Drops.Total() != sent.Refused {
 		t.Errorf("lines %v beside %d packets of %d", in.LoggedLines, in.Drops.Total(), sent.Refused)
+	}
+}
+
+// TestOpensAtOnce: an incident is told of when its first packet is refused, whatever the interval, and also where nobody
+// wants to see packets.
+func TestOpensAtOnce(t *testing.T) {
+	for _, samples := range []int{0, 100} {
+		t.Run(fmt.Sprintf("samples %d", samples), func(t *testing.T) {
+			b := newBench(t)
+			b.full(t)
+			s := watching(t, watch.Options{Interval: time.Hour, Samples: samples})
+			_, err := b.A.Inject(t.Context(), lab.Traffic{Packets: 1})
+			must(t, err)
+			s.await("an incident", func(r record.Record) bool {
+				in, ok := r.(*record.Incident)
+				return ok && in.Phase == record.PhaseOpen && in.Name == b.server.Name && in.Drops.Total() == 1
+			})
+			s.stop()
+			if told := len(s.drops()); told != min(samples, 1) {
+				t.Errorf("told of %d packets", told)
+			}
+		})
 	}
 }
