@@ -91,6 +91,7 @@ func (p *plot) spread(n int) *plot {
 	out := &plot{wall: p.wall, width: max(1, p.span().Nanoseconds()/int64(n)), columns: make([]column, n)}
 	for i := range out.columns {
 		c := &out.columns[i]
+		c.dark = true // unless one of its parts is not
 		begin, end := float64(i*from)/float64(n), float64((i+1)*from)/float64(n)
 		for k := int(begin); k < from && float64(k) < end-1e-9; k++ {
 			part := p.columns[k]

@@ -84,6 +84,21 @@ func TestPlot(t *testing.T) {
 	}
 }
 
+// TestDark: where nobody was counting nothing is shown, in however many columns.
+func TestDark(t *testing.T) {
+	p := &plot{width: int64(time.Second), fixed: true, columns: make([]column, 480)}
+	p.level(0, 100, 1000)
+	p.darken(int64(100*time.Second), int64(300*time.Second))
+	p.level(int64(400*time.Second), 100, 1000)
+	for _, q := range []*plot{p, p.shrink(60), p.spread(71), p.spread(700)} {
+		cols := q.filled()
+		n := len(cols)
+		if !cols[n/10].seen || cols[n*4/10].seen || cols[n/2].seen || !cols[n*9/10].seen {
+			t.Errorf("in %d columns: seen %v, then %v and %v where nobody counted, then %v", n, cols[n/10].seen, cols[n*4/10].seen, cols[n/2].seen, cols[n*9/10].seen)
+		}
+	}
+}
+
 // TestSteps: each verdict has something to do, and never a raised limit where that would do harm.
 func TestSteps(t *testing.T) {
 	share := func(key string, share float64) []record.Share { return []record.Share{{Key: key, Share: share}} }
