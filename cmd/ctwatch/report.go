@@ -52,7 +52,7 @@ func reportCommand() *cli.Command {
 				r.Redact()
 			}
 			write := func(w io.Writer) error { return writeReport(r, w, c.String("format")) }
-			if file := c.String("output"); file != "" && file != "-" {
+			if file := c.String("output"); !slices.Contains([]string{"", "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}, file) {
 				return writeWhole(file, write)
 			}
 			return write(c.App.Writer)
@@ -125,15 +125,15 @@ func reportOptions(c *cli.Context, now time.Time) (o reportRequest, err error) {
 // build reads the source and makes the report.
 func (o *reportRequest) build(ctx context.Context) (*report.Report, error) {
 	if o.Incident != "" {
-		since := o.Since
-		if !o.bound {
-			since = time.Time{}
+		since, until := o.Since, o.Until
+		if !o.bound { // also what is yet to come, for the clock may have been set back
+			since, until = time.Time{}, time.Time{}
 		}
-		found, err := report.Find(ctx, o.source, since, o.Until, o.Incident)
+		found, err := report.Find(ctx, o.source, since, until, o.Now, o.Incident)
 		if err != nil {
 			return nil, o.explain(err)
 		}
-		o.Incident, o.Since, o.Until = found.ID, found.Since, found.Until
+		o.Incident, o.Since, o.Until, o.Limit = found.ID, found.Since, found.Until, found.Limit
 	}
 	r, err := report.Build(ctx, o.source, o.Options)
 	return r, o.explain(err)
@@ -193,11 +193,14 @@ func ago(text string) (time.Duration, bool) {
 
 // writeWhole writes a file so that there is either all of it or what was there before.
 func writeWhole(path string, write func(io.Writer) error) (err error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // what a link leads to is replaced, not the link
+	}
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
 		return fmt.Errorf("write %s: it is a directory", printable(path))
 	}
-	if err == nil && !info.Mode().IsRegular() { // such as /dev/stdout
+	if err == nil && !info.Mode().IsRegular() { // a pipe or a terminal
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
 			return err

@@ -61,8 +61,8 @@ func runCommand() *cli.Command {
 				return err
 			}
 			err = errors.Join(watch.Run(ctx, o, out), out.close())
-			if cause := new(unprinted); errors.As(context.Cause(ctx), cause) {
-				err = errors.Join(cause.error, err)
+			if cause := new(unprinted); err == nil && errors.As(context.Cause(ctx), cause) {
+				return cause.error
 			}
 			return err
 		},

@@ -48,6 +48,9 @@ func (w *Writer) run() {
 func (w *Writer) write(final, all bool) error {
 	stop := w.watchdog()
 	err := w.writeAll(final, all)
+	if err == nil && !final {
+		w.relock()
+	}
 	stop()
 	w.report(cmp.Or(err, w.files.full))
 	return err
@@ -79,7 +82,7 @@ func (w *Writer) writeAll(final, all bool) error {
 		}
 	}
 	// Also after an error: a full disk keeps what it has.
-	if err != nil || final || all {
+	if err != nil || final || all || w.files.untidy != nil {
 		err = cmp.Or(err, w.sync(nil))
 	}
 	return cmp.Or(err, w.files.untidy)

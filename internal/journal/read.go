@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,12 +73,14 @@ type Damage struct {
 	First   string // file:offset of the first; "" where there is none
 	Torn    int    // files whose last line is cut off: it is being written just now, or never was
 	Unknown int    // records of kinds that this version does not know
+	Unread  int    // files that could not be read, or not to their end
+	Why     error  // why not, of the first; nil if there is none
 }
 
 // Read calls f for each record of a window: files by day, lines as they stand. Lines that are no record are passed over
 // and counted; those that are not asked for, only as far as their envelope shows it. An error of f ends it. So does a
-// record of a later version, with record.ErrNewer. A file that cannot be read does not keep the others from being read. A
-// directory that does not exist is fs.ErrNotExist.
+// record of a later version, with record.ErrNewer. A file that cannot be read does not keep the others from being read:
+// Damage tells. A directory that does not exist is fs.ErrNotExist.
 //
 // A file of the window is read from its beginning to its end. Nothing is looked for by halves, because the clock may have
 // been set back and forth between any two lines, and a record would then be missed.
@@ -87,7 +90,6 @@ func Read(ctx context.Context, dir string, w Window, f func(*Line) error) (Damag
 	if err != nil {
 		return d, fmt.Errorf("read the journal: %w", err)
 	}
-	var unread []error
 	for _, e := range entries {
 		if day, ok := dayIn(e.Name()); !ok || !w.hasDay(day) {
 			continue
@@ -105,12 +107,13 @@ func Read(ctx context.Context, dir string, w Window, f func(*Line) error) (Damag
 		case errors.As(err, &stopped):
 			return d, stopped.error
 		case errors.As(err, &failed):
-			unread = append(unread, fmt.Errorf("read the journal: %w", err))
+			d.Unread++
+			d.Why = cmp.Or(d.Why, err)
 		case err != nil:
 			return d, fmt.Errorf("read the journal: %w", err)
 		}
 	}
-	return d, errors.Join(unread...)
+	return d, nil
 }
 
 // stopError is an error of the caller's function.

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -102,16 +103,16 @@ func stepsFor(i *Incident) []step {
 // raise is for a limit that is too small, as the machine stands now.
 func raise(i *Incident) []step {
 	p := planFor(i)
-	if after := i.Limits.After; after >= p.limit || after == 0 && i.Limits.Before != 0 {
+	if after := i.limitNow(); after >= p.limit || after == 0 && i.Limits.Before != 0 {
 		if i.Limits.NextBoot != nil && *i.Limits.NextBoot >= p.limit {
 			return []step{{say("The limit is %s now, and will be %s after the next boot. The plan was %s (%s): nothing is left to do.",
 				stressed(limit(after)), number(*i.Limits.NextBoot), number(p.limit), p.why), nil}}
 		}
-		return []step{{say("The limit is %s already, which is enough (%s). Have it survive the next boot:", stressed(limit(after)), p.why), persist(max(after, p.limit), 0)}}
+		return []step{{say("The limit is %s already, which is enough (%s). Have it survive the next boot:", stressed(limit(after)), p.why), persist(cmp.Or(after, p.limit), 0)}}
 	}
 	verb := "Raise the limit"
-	if i.Limits.After > i.Limits.Before {
-		verb = "The limit is " + number(i.Limits.After) + " now. Raise it further,"
+	if i.limitNow() > i.Limits.Before {
+		verb = "The limit is " + number(i.limitNow()) + " now. Raise it further,"
 	}
 	steps := []step{{say("%s to %s: %s. It costs %s. This takes effect at once and delays no packet. On the machine itself, not in a container:",
 		verb, stressed(number(p.limit)), p.why, p.cost), []string{fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", p.limit)}}}
@@ -123,17 +124,15 @@ func raise(i *Incident) []step {
 		otherFiles())
 }
 
-// persist are commands that write what is not 0 where the next boot finds it. The file's name sorts after 99-sysctl.conf.
+// persist are commands that write what is not 0 where the next boot finds it, each in a file of its own: one can be written
+// again without the other. The files' names sort after 99-sysctl.conf.
 func persist(limit, buckets uint64) []string {
-	file := "/etc/sysctl.d/99-zz-conntrack.conf"
 	var c []string
-	into := ">"
 	if limit > 0 {
-		c = append(c, fmt.Sprintf("echo 'net.netfilter.nf_conntrack_max = %d' > %s", limit, file))
-		into = ">>"
+		c = append(c, fmt.Sprintf("echo 'net.netfilter.nf_conntrack_max = %d' > /etc/sysctl.d/99-zz-conntrack-max.conf", limit))
 	}
 	if buckets > 0 {
-		c = append(c, fmt.Sprintf("echo 'net.netfilter.nf_conntrack_buckets = %d' %s %s", buckets, into, file))
+		c = append(c, fmt.Sprintf("echo 'net.netfilter.nf_conntrack_buckets = %d' > /etc/sysctl.d/99-zz-conntrack-buckets.conf", buckets))
 	}
 	return append(c, "echo nf_conntrack > /etc/modules-load.d/conntrack.conf")
 }
@@ -154,7 +153,7 @@ func restore(i *Incident) []step {
 	var steps []step
 	to := max(i.Limits.Before, planFor(i).limit)
 	for _, c := range i.Changes {
-		if c.To < c.From && c.Key == "nf_conntrack_max" {
+		if c.To < c.From && c.Key == keyMax {
 			steps = append(steps, step{sentences(say("Have %s leave the limit alone: it set %s from %s to %s.", who(c.Writer), typed(c.Key), c.From, c.To), knob(c.Writer)), nil})
 			to = max(to, c.From)
 			break
@@ -164,8 +163,8 @@ func restore(i *Incident) []step {
 		steps = append(steps, step{say("Find what lowered the limit: kube-proxy, tuned, a firewall's scripts and configuration management are known to."), []string{
 			"grep -rsnE 'conntrack_max|hashsize' /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d /etc/tuned /usr/lib/tuned /etc/modprobe.d /etc/ufw"}})
 	}
-	if i.Limits.After >= to {
-		return append(steps, step{say("The limit is %s again. Have it survive the next boot:", i.Limits.After), persist(i.Limits.After, 0)})
+	if i.limitNow() >= to {
+		return append(steps, step{say("The limit is %s again. Have it survive the next boot:", i.limitNow()), persist(i.limitNow(), 0)})
 	}
 	return append(steps,
 		step{say("Set it back to %s. On the machine itself, not in a container:", to), []string{fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", to)}},
@@ -346,7 +345,7 @@ func moreBuckets(i *Incident) []step {
 	return []step{
 		{say("In a calm minute, raise the buckets from %s to %s: then a table as full as the limit allows has chains of two entries on average. They cost %s (%s bytes each). All tracked traffic waits while the kernel rebuilds its table, for a moment that grows with the number of entries. On the machine itself, not in a container:",
 			i.Buckets, want, size(want*bytesPerHash), uint64(bytesPerHash)), []string{setBuckets(want)}},
-		{say("Have it survive the next boot, together with the limit as it is. (Never set %s as an option of the module alone: it multiplies the limit by 8.)", typed("hashsize")), persist(i.Limits.After, want)},
+		{say("Have it survive the next boot, together with the limit as it is. (Never set %s as an option of the module alone: it multiplies the limit by 8.)", typed("hashsize")), persist(i.limitNow(), want)},
 		otherFiles(),
 	}
 }
@@ -373,7 +372,8 @@ func memory() []step {
 // lookInto is for a table of which too little is known.
 func lookInto(i *Incident) step {
 	return step{say("See who fills the table, by source (%s):", inside(i)), []string{
-		"conntrack -L 2>/dev/null | grep -oE 'src=[^ ]+' | sort | uniq -c | sort -rn | head -n 20"}}
+		"conntrack -L 2>/dev/null | grep -oE '^[^=]*src=[^ ]+' | grep -oE 'src=.*' | sort | uniq -c | sort -rn | head -n 20",
+		"conntrack -L 2>/dev/null | grep -c UNREPLIED; conntrack -C"}}
 }
 
 // proof is how to see that it helped.

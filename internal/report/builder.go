@@ -21,6 +21,9 @@ type builder struct {
 	known  map[string]*incident // by id
 	order  []*incident
 	unseen unseen
+
+	unattributed int64   // in the window; less than 0 where what was missing before it was found in it
+	limit        *uint64 // nf_conntrack_max as last known
 }
 
 // key is a namespace's identity: inodes are used again, cookies never.
@@ -50,6 +53,9 @@ func (b *builder) in(t time.Time) bool { return !t.Before(b.o.Since) && !t.After
 func (b *builder) add(r record.Record) error {
 	e := r.Head()
 	if s, ok := r.(*record.Start); ok {
+		if s.Probe != "" { // else conntrack was not loaded
+			b.limit = &s.Max
+		}
 		b.start(s)
 		return nil
 	}
@@ -80,6 +86,9 @@ func (b *builder) add(r record.Record) error {
 			b.r.Actions = append(b.r.Actions, *r)
 		}
 	case *record.Limit:
+		if r.Key == keyMax {
+			b.limit = &r.To
+		}
 		if b.in(e.Time) {
 			b.r.Limits = append(b.r.Limits, *r)
 		}
@@ -153,10 +162,13 @@ func (b *builder) finish(d Damage) *Report {
 			b.r.Others++
 			continue
 		}
-		b.r.Incidents = append(b.r.Incidents, i.finish())
+		in := i.finish()
+		in.now = cmp.Or(b.o.Limit, b.limit) // the former is known from further on
+		b.r.Incidents = append(b.r.Incidents, in)
 	}
 	slices.SortStableFunc(b.r.Incidents, func(x, y Incident) int { return x.Started.Compare(y.Started) })
 	b.topUp()
+	b.r.Unattributed = uint64(max(0, b.unattributed))
 	b.r.LoggedLines = loggedLines(b.r.Incidents)
 	b.r.NetNS = b.busiest()
 	b.r.Unseen = b.unseen.finish(b.r, d)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/record"
 )
 
 // chapters is all that there is to say of one incident.
@@ -73,7 +74,7 @@ func (r *Report) impact(i *Incident, x extent) []block {
 
 // logged sets the true loss beside what the kernel log let through.
 func (i *Incident) logged() line {
-	n := i.refused()
+	n := i.loss()
 	switch {
 	case i.LoggedLines == nil:
 		return say("The kernel log could not be read. (It would have carried a few lines a second at most.)")
@@ -90,7 +91,7 @@ func (i *Incident) logged() line {
 
 // lost is what was refused, as the beginning of a sentence.
 func (i *Incident) lost() line {
-	n, verb := i.refused(), "were"
+	n, verb := i.loss(), "were"
 	if n == 1 {
 		verb = "was"
 	}
@@ -119,7 +120,16 @@ func (i *Incident) evidence() []block {
 	if v := sentence(i.Verdict); len(v) > 0 {
 		blocks = append(blocks, block{Lead: v})
 	}
-	blocks = append(blocks, block{Text: say("The cause is %s: %s", typed(i.Cause.String()), causeWords[i.Cause])})
+	words := causeWords[i.Cause]
+	switch {
+	case i.VerdictKind == record.VerdictUnseen:
+		words = "the kernel's counters show refusals, on a path that the program does not see."
+	case i.loss() == 0 && i.Evicted > 0:
+		words = "the table was full, or nearly so, and the kernel evicted entries to make room. No packet was refused."
+	case i.loss() == 0:
+		words = "the table was nearly full. No packet was refused."
+	}
+	blocks = append(blocks, block{Text: say("The cause is %s: %s", typed(i.Cause.String()), words)})
 	for _, l := range []struct {
 		title   string
 		lines   []string
@@ -175,8 +185,11 @@ func (r *Report) comeback(i *Incident) []block {
 			boot = say("%s (%s)", boot, i.Limits.Why)
 		}
 		facts = append(facts, fact{"On disk", persisted}, fact{"At the next boot", boot})
-		if i.Limits.After > 0 && i.PeakCount > 0 {
-			facts = append(facts, fact{"Peak", say("%s, %s of the limit now", several(i.PeakCount, "entry"), percent(float64(i.PeakCount)/float64(i.Limits.After)))})
+		if now := i.limitNow(); now != i.Limits.After {
+			facts = append(facts, fact{"Limit now", say("%s", limit(now))})
+		}
+		if now := i.limitNow(); now > 0 && i.PeakCount > 0 {
+			facts = append(facts, fact{"Peak", say("%s, %s of the limit now", several(i.PeakCount, "entry"), percent(float64(i.PeakCount)/float64(now)))})
 		}
 	}
 	blocks := []block{{Lead: o.answer}}

@@ -17,6 +17,7 @@ const Last = "last"
 type Found struct {
 	ID           string
 	Since, Until time.Time
+	Limit        *uint64 // nf_conntrack_max as last known, however long after
 }
 
 // UnknownError: no incident, or more than one, is meant by what was asked for.
@@ -51,14 +52,25 @@ func (e *UnknownError) Error() string {
 // knownIDs is how many ids an UnknownError names.
 const knownIDs = 5
 
-// Find looks in a window for the incident that is meant: by its id, by a beginning of it that no other has, or Last.
-func Find(ctx context.Context, source Source, since, until time.Time, asked string) (Found, error) {
+// Find looks in a window for the incident that is meant: by its id, by a beginning of it that no other has, or Last. now is
+// where an incident that is still open ends.
+func Find(ctx context.Context, source Source, since, until, now time.Time, asked string) (Found, error) {
+	var limit *uint64
 	var found []Found
 	at := map[string]int{}
 	open := map[int]bool{}
-	kinds := []string{record.KindIncident, record.KindStart}
+	kinds := []string{record.KindIncident, record.KindStart, record.KindLimit}
 	_, err := source(ctx, Window{Since: since, Until: until, Kinds: kinds}, func(r record.Record) error {
-		if _, ok := r.(*record.Start); ok { // what was open then was interrupted
+		if l, ok := r.(*record.Limit); ok {
+			if l.Key == keyMax {
+				limit = &l.To
+			}
+			return nil
+		}
+		if s, ok := r.(*record.Start); ok { // what was open then was interrupted
+			if s.Probe != "" {
+				limit = &s.Max
+			}
 			for n := range open {
 				found[n].Until = later(found[n].Until, r.Head().Time)
 			}
@@ -87,7 +99,13 @@ func Find(ctx context.Context, source Source, since, until time.Time, asked stri
 		return Found{}, err
 	}
 	for n := range open {
-		found[n].Until = until
+		found[n].Until = later(now, found[n].Until)
+		if !until.IsZero() {
+			found[n].Until = earlier(found[n].Until, until)
+		}
+	}
+	for n := range found {
+		found[n].Limit = limit
 	}
 	if asked == Last && len(found) > 0 {
 		return found[len(found)-1], nil

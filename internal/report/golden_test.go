@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func TestGolden(t *testing.T) {
 	source := fileSource(t, filepath.Join("testdata", "incident.jsonl"))
 	now := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
-	f, err := Find(t.Context(), source, time.Time{}, now, Last)
+	f, err := Find(t.Context(), source, time.Time{}, now, now, Last)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,6 @@ func FromJournal(dir string) Source {
 			}
 			return each(r)
 		})
-		return Damage{Lines: uint64(d.Lines), Unknown: uint64(d.Unknown), Lost: lost}, err
+		return Damage{Lines: uint64(d.Lines), Unknown: uint64(d.Unknown), Lost: lost, Unread: uint64(d.Unread)}, err
 	}
 }

@@ -33,7 +33,7 @@ func (r *Report) several(d *document, c clock, x extent) {
 	}
 	d.Lead = sentences(
 		say("Connection tracking had %s %s, and refused %s in them.", stressed(several(uint64(len(r.Incidents)), "incident")), in, stressed(several(r.inIncidents(), "packet"))), r.remainder(),
-		say("The largest began on %s at %s in %s%s: %s, %s.", c.day(largest.Started), c.time(largest.Started, false), largest.place(), largest.whose(), several(largest.refused(), "packet"), largest.verdictWords()),
+		say("The largest began on %s at %s in %s%s: %s, %s.", c.day(largest.Started), c.time(largest.Started, false), largest.place(), largest.whose(), several(largest.loss(), "packet"), largest.verdictWords()),
 		r.kindsLine(kinds))
 	if unseen > 0 {
 		d.Lead = sentences(d.Lead, say("The kernel counted %s that the program did not see.", several(unseen, "more packet")))
@@ -48,7 +48,7 @@ func (r *Report) several(d *document, c clock, x extent) {
 		d.Lead = sentences(d.Lead, say("%s cut short by the end of ctwatch: the last figures known are given.", were(uint64(interrupted), "incident")))
 	}
 	d.Figures = []figure{
-		{Label: "Packets refused", Value: say("%s", r.Totals.Total()), Note: say("in the whole window"), Alarm: r.Totals.Total() > 0},
+		{Label: "Packets refused", Value: say("%s", r.Totals.Total()+r.Unattributed), Note: say("in the whole window"), Alarm: r.Totals.Total()+r.Unattributed > 0},
 		{Label: "Incidents", Value: say("%s", uint64(len(r.Incidents))), Note: say("%s", in)},
 		{Label: "Peak fill", Value: say("%s", r.peakFill())},
 		logFigure(r.LoggedLines, r.Totals[conntrack.TableFull]),
@@ -116,7 +116,7 @@ func (r *Report) overview(c clock, x extent) *grid {
 	}
 	for _, i := range shown {
 		row := cells(say("%s", c.minute(i.Started)), say("%s", duration(time.Duration(i.Duration))), line{nsName(i.Name, i.NS, i.Host)},
-			say("%s", i.refused()), say("%s", percent(i.PeakFill)), say("%s", i.verdictWords()), say("%s", i.state()))
+			say("%s", i.loss()), say("%s", percent(i.PeakFill)), say("%s", i.verdictWords()), say("%s", i.state()))
 		g.Rows = append(g.Rows, row[:len(g.Columns)])
 	}
 	return g
@@ -143,10 +143,10 @@ func causesGrid(d conntrack.Drops) *grid {
 func (r *Report) incidentSection(i *Incident, c clock, x extent, unfolded bool) section {
 	s := section{
 		ID:    "incident-" + i.ID,
-		Title: say("%s refused in %s", several(i.refused(), "packet"), nsName(i.Name, i.NS, i.Host)),
+		Title: say("%s refused in %s", several(i.loss(), "packet"), nsName(i.Name, i.NS, i.Host)),
 		Brief: say("%s, %s, %s", c.moment(i.Started), i.verdictWords(), i.state()), Folds: true, Unfolded: unfolded,
 	}
-	if i.refused() == 0 {
+	if i.loss() == 0 {
 		s.Title = say("Table %s full in %s", percent(i.PeakFill), nsName(i.Name, i.NS, i.Host))
 	}
 	s.Blocks = []block{{Lead: r.summary(i, c)}, {Figures: i.figures()}}

@@ -27,6 +27,7 @@ type Damage struct {
 	Lines   uint64 // torn, or corrupt
 	Unknown uint64 // of a kind that this version does not know
 	Lost    uint64 // records that did not reach it
+	Unread  uint64 // files that could not be read, or not to their end
 }
 
 // Options says what to report on.
@@ -35,6 +36,7 @@ type Options struct {
 	Now          time.Time // where the window reaches beyond it, it ends here
 	Running      bool      // a daemon writes the source at this moment
 	Incident     string    // report on the one of this id only; "" is all
+	Limit        *uint64   // nf_conntrack_max as known from after the window, if it is
 	Host         string    // whose records they are, where no start record among those that are read tells; "" is not known
 }
 
@@ -70,6 +72,8 @@ type Incident struct {
 	PeakTime    *time.Time `json:"peak_time"`   // when the count was highest, by the samples; null where none tells
 
 	plot *plot
+
+	now *uint64 // nf_conntrack_max as last known; nil where only the incident tells
 }
 
 // NetNS is what the samples of the window tell of one network namespace.
@@ -107,6 +111,7 @@ const (
 	UnseenMissed       = "missed_calls" // calls that the hooks did not see: causes that are conclusions
 	UnseenDamaged      = "damaged"      // lines of the source that are no records
 	UnseenLost         = "lost_records" // records that did not reach the source
+	UnseenUnread       = "unread"       // parts of the source that could not be read
 	UnseenUnknown      = "unknown"      // records of kinds that this version does not know
 )
 
@@ -131,12 +136,15 @@ const (
 // all namespaces.
 func lead(since time.Time) time.Time { return since.Add(-silence).UTC().Truncate(24 * time.Hour) }
 
+// keyMax is the limit that a full table is full by.
+const keyMax = "nf_conntrack_max"
+
 // ErrOrder: the window ends before it begins.
 var ErrOrder = errors.New("the window ends before it begins")
 
 // Build reads the source and makes the report.
 func Build(ctx context.Context, source Source, o Options) (*Report, error) {
-	if o.Until.After(o.Now) {
+	if o.Until.After(o.Now) && o.Incident == "" { // an incident may seem to be yet to come, after the clock was set back
 		o.Until = o.Now
 	}
 	if o.Since.After(o.Until) {

@@ -367,7 +367,7 @@ func TestFind(t *testing.T) {
 		{asked: "20261124-01", err: `more than one incident begins with "20261124-01": 20261124-010000-aaaa, 20261124-010000-bbbb`},
 		{asked: "x\x1b", err: `no incident "x\x1b"; the last ones are: 20261124-010000-aaaa, 20261124-010000-bbbb, 20261124-020000-cccc, 20261124-030000-dddd`},
 	} {
-		f, err := Find(t.Context(), s.source(), time.Time{}, day.Add(24*time.Hour), c.asked)
+		f, err := Find(t.Context(), s.source(), time.Time{}, day.Add(24*time.Hour), day.Add(24*time.Hour), c.asked)
 		if c.err == "" != (err == nil) || err != nil && err.Error() != c.err {
 			t.Errorf("%q: error %v, want %q", c.asked, err, c.err)
 		}
@@ -379,7 +379,7 @@ func TestFind(t *testing.T) {
 		}
 	}
 	var unknown *UnknownError
-	if _, err := Find(t.Context(), recordSource(Damage{}), time.Time{}, day, Last); !errors.As(err, &unknown) || err.Error() != "there is no incident" {
+	if _, err := Find(t.Context(), recordSource(Damage{}), time.Time{}, day, day, Last); !errors.As(err, &unknown) || err.Error() != "there is no incident" {
 		t.Errorf("nothing there: %v", err)
 	}
 }
@@ -402,6 +402,57 @@ func TestLoggedLines(t *testing.T) {
 	} {
 		if diff := cmp.Diff(c.want, loggedLines(c.in)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+// TestFoundAfterAll: what the program found later is not told of as unattributed any more.
+func TestFoundAfterAll(t *testing.T) {
+	s := newScene(day.Add(time.Hour)).start()
+	for _, missing := range []uint64{0, 1000, 990, 995} {
+		n := netns("a", 7, 1000, 1000-missing)
+		n.Unattributed = missing
+		s.pass(time.Second).add(&record.Sample{Interval: int64(time.Second), Unattributed: missing, NetNS: []record.NetNS{n}})
+	}
+	r := build(t, s.source())
+	if r.Unattributed != 995 || r.NetNS[0].Unattributed != 995 {
+		t.Errorf("unattributed %d, of the namespace %d; want 995", r.Unattributed, r.NetNS[0].Unattributed)
+	}
+}
+
+// TestLimitNow: what to do next goes by the limit as it is, not as it was when the incident ended.
+func TestLimitNow(t *testing.T) {
+	s, _ := attack(newScene(day.Add(time.Hour)).start())
+	s.pass(10 * time.Minute).add(&record.Limit{Key: keyMax, From: 262144, To: 4194304})
+	s.pass(time.Second).sample()
+	for name, change := range map[string]func(*Options){
+		"the whole window": func(*Options) {},
+		"the incident alone": func(o *Options) {
+			f, err := Find(t.Context(), s.source(), time.Time{}, time.Time{}, o.Now, Last)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Incident, o.Since, o.Until, o.Limit = f.ID, f.Since, f.Until, f.Limit
+		},
+	} {
+		r := build(t, s.source(), change)
+		for format, text := range all(t, r) {
+			if format != "json" && (!strings.Contains(text, "4,194,304") || strings.Contains(text, "Yes, with the next such load")) {
+				t.Errorf("%s, %s: does not know the limit as it is now", name, format)
+			}
+		}
+	}
+}
+
+// TestUnseenLoss: what was refused on a path that the program does not see is a loss like any other.
+func TestUnseenLoss(t *testing.T) {
+	s, n := attack(newScene(day.Add(time.Hour)).start())
+	in := s.full(n, "20261124-013000-ffff", record.PhaseClose, s.wall, 0)
+	in.Cause, in.VerdictKind, in.Unattributed, in.PeakFill = conntrack.Other, record.VerdictUnseen, 777, 0.03
+	s.pass(time.Second).add(in)
+	for format, text := range all(t, build(t, s.source())) {
+		if format != "json" && (!strings.Contains(text, "777") || strings.Contains(text, "Table 3 % full") || strings.Contains(text, "sequence numbers that could not be adjusted")) {
+			t.Errorf("%s:\n%s", format, text)
 		}
 	}
 }

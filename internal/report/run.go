@@ -97,7 +97,7 @@ func (r *run) seen(b *builder, e *record.Envelope, known, covered time.Duration)
 func (r *run) counts(b *builder, in bool, lost, unattributed uint64) {
 	if in && r.told {
 		b.unseen.lost += since(lost, r.lost)
-		b.r.Unattributed += since(unattributed, r.unattributed)
+		b.unattributed += int64(unattributed) - int64(r.unattributed) // the program may find some of them later
 	}
 	r.lost, r.unattributed, r.told = lost, unattributed, true
 }

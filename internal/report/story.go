@@ -1,6 +1,7 @@
 package report
 
 import (
+	"math"
 	"strings"
 	"time"
 
@@ -88,6 +89,25 @@ func (i *Incident) whose() line {
 
 // refused is what the incident cost.
 func (i *Incident) refused() uint64 { return i.Drops.Total() }
+
+// loss is refused with what the program did not see.
+func (i *Incident) loss() uint64 { return i.refused() + i.Unattributed }
+
+// limitNow is the limit as last known: after the incident, others may have changed it.
+func (i *Incident) limitNow() uint64 {
+	if i.now != nil && !i.open() {
+		return *i.now
+	}
+	return i.Limits.After
+}
+
+// room is how many entries a limit leaves room for: 0 is no limit.
+func room(limit uint64) uint64 {
+	if limit == 0 {
+		return math.MaxUint64
+	}
+	return limit
+}
 
 // state is whether it is over, in a word or two.
 func (i *Incident) state() string {
@@ -205,27 +225,27 @@ func (r *Report) outlook(i *Incident) outlook {
 	default:
 		o.answer = say("Not known: it does not depend on the limit.")
 	}
-	after, peak := i.Limits.After, i.PeakCount
+	after, peak := room(i.limitNow()), i.PeakCount
 	switch boot := i.Limits.NextBoot; {
-	case after == 0 && i.Limits.Before == 0: // the limits were not read
+	case i.Limits.After == 0 && i.Limits.Before == 0: // the limits were not read
 	case boot == nil:
 		o.boot = say("What the next boot will set is not known.")
-	case *boot == after:
+	case room(*boot) == after:
 		o.boot = say("The next boot will set the same limit again.")
-	case *boot < after && *boot <= peak:
+	case room(*boot) < after && *boot <= peak:
 		o.relapse = after > peak
 		o.boot = say("But %s: that will set %s, and the peak was %s.", stressed("only until the next boot"), *boot, several(peak, "entry"))
-	case *boot < after:
+	case room(*boot) < after:
 		o.boot = say("The next boot will set less, %s.", *boot)
 	default:
-		o.boot = say("The next boot will set more, %s.", *boot)
+		o.boot = say("The next boot will set more, %s.", limit(*boot))
 	}
 	return o
 }
 
 // headroom compares the limit as it is now with the peak.
 func (i *Incident) headroom() line {
-	after, peak := i.Limits.After, i.PeakCount
+	after, peak := i.limitNow(), i.PeakCount
 	switch {
 	case after == 0 && i.Limits.Before > 0:
 		return say("Not for this reason: the limit is 0 now, which this kernel takes as none. Memory is the limit then.")

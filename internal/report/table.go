@@ -43,7 +43,7 @@ const recentPoints = 64
 type moves struct {
 	drops        conntrack.Drops
 	evicted      uint64
-	unattributed uint64
+	unattributed int64 // less than 0 where the program found what it had not seen
 }
 
 func (b *builder) table(n *record.NetNS) *table {
@@ -66,7 +66,7 @@ func (b *builder) table(n *record.NetNS) *table {
 
 // move returns what moved since the table was last listed.
 func (t *table) move(n *record.NetNS, run *run) moves {
-	m := moves{evicted: since(n.Evicted, t.before.Evicted), unattributed: since(n.Unattributed, t.before.Unattributed)}
+	m := moves{evicted: since(n.Evicted, t.before.Evicted), unattributed: int64(n.Unattributed) - int64(t.before.Unattributed)}
 	for c := range n.Drops {
 		m.drops[c] = since(n.Drops[c], t.before.Drops[c])
 	}
@@ -96,7 +96,7 @@ func (t *table) tell(n *record.NetNS, at time.Time, m moves) {
 	w.NS, w.Cookie, w.Name, w.Host = n.NS, n.Cookie, n.Name, n.Host
 	w.Drops = w.Drops.Add(m.drops)
 	w.Evicted += m.evicted
-	w.Unattributed += m.unattributed
+	w.Unattributed = uint64(max(0, int64(w.Unattributed)+m.unattributed))
 	if n.Count != nil && (w.PeakTime == nil || *n.Count > w.PeakCount) {
 		w.PeakCount, w.PeakTime = *n.Count, &at
 	}

@@ -38,7 +38,7 @@ func (r *Report) changesOf(i *Incident) []record.Change {
 
 func changed(ch record.Change) line {
 	verb := "raised"
-	if ch.To < ch.From {
+	if room(ch.To) < room(ch.From) {
 		verb = "lowered"
 	}
 	return say("%s %s %s from %s to %s.", upper(who(ch.Writer)), verb, typed(ch.Key), ch.From, limit(ch.To))

@@ -119,6 +119,8 @@ func (u *unseen) finish(r *Report, d Damage) []Unseen {
 			"%s records did not reach the journal. Counts go on in the records after them."},
 		{UnseenDamaged, d.Lines, "1 line of the journal could not be read. It is left as it is.",
 			"%s lines of the journal could not be read. They are left as they are."},
+		{UnseenUnread, d.Unread, "1 file of the journal could not be read, or not to its end: what it tells is missing.",
+			"%s files of the journal could not be read, or not to their end: what they tell is missing."},
 		{UnseenUnknown, d.Unknown, "1 record is of a kind that this version of ctwatch does not know, and is left out.",
 			"%s records are of kinds that this version of ctwatch does not know, and are left out."},
 	} {
