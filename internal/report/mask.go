@@ -157,6 +157,9 @@ func (m *masker) v6(s string) string {
 		bare, _, _ := strings.Cut(c, "/")
 		if a, err := netip.ParseAddr(bare); err == nil && c != "" {
 			before, after, _ := strings.Cut(s, c)
+			if strings.Contains(before, "::") || strings.Contains(after, "::") {
+				break // which is an address, too
+			}
 			if a.Is4In6() {
 				return before + m.address("4", a.Unmap().String()) + after
 			}
