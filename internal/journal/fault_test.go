@@ -357,7 +357,16 @@ func TestFullForLong(t *testing.T) {
 	if s.Lost == 0 || s.Pending == 0 {
 		t.Fatalf("with a full disk: %+v", s)
 	}
-	d.setFault(nil)
+	// What is on its way to the disk just then would get there, whatever it is.
+	until(t, "nothing is in flight", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.flying > 0 {
+			return false
+		}
+		d.setFault(nil)
+		return true
+	})
 	settled(t, w)
 	write(t, w, p.busy())
 	closeWriter(t, w)
