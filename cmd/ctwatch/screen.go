@@ -1,7 +1,6 @@
 package main
 
 import (
-	"sync"
 	"time"
 
 	"github.com/ctwatch/ctwatch/internal/record"
@@ -18,7 +17,6 @@ const (
 type screen struct {
 	records chan record.Record
 	done    chan struct{}
-	once    sync.Once
 	lost    int
 }
 
@@ -51,7 +49,7 @@ func (s *screen) show(r record.Record) {
 
 // close prints what is left, and returns how many records were not printed for want of room or time.
 func (s *screen) close() int {
-	s.once.Do(func() { close(s.records) })
+	close(s.records)
 	select {
 	case <-s.done:
 	case <-time.After(screenPatience):

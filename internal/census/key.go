@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 )
 
 // The length of the networks that sources are gathered in: what one holder usually has at the least.
@@ -38,7 +40,7 @@ type service struct {
 }
 
 func (s service) String() string {
-	return protoText(s.proto) + "/" + strconv.Itoa(int(s.port))
+	return conntrack.ProtoName(s.proto) + "/" + strconv.Itoa(int(s.port))
 }
 
 // hasPorts reports whether what stands in the place of ports is ports.
@@ -48,29 +50,6 @@ func hasPorts(proto uint8) bool {
 		return true
 	}
 	return false
-}
-
-// protoText is the name that conntrack(8) uses, or the number.
-func protoText(proto uint8) string {
-	switch proto {
-	case unix.IPPROTO_ICMP:
-		return "icmp"
-	case unix.IPPROTO_TCP:
-		return "tcp"
-	case unix.IPPROTO_UDP:
-		return "udp"
-	case unix.IPPROTO_DCCP:
-		return "dccp"
-	case unix.IPPROTO_GRE:
-		return "gre"
-	case unix.IPPROTO_ICMPV6:
-		return "icmpv6"
-	case unix.IPPROTO_SCTP:
-		return "sctp"
-	case unix.IPPROTO_UDPLITE:
-		return "udplite"
-	}
-	return strconv.Itoa(int(proto))
 }
 
 // state is what the tracker of a protocol says of an entry, or whether it was replied to, where the tracker has no states.
@@ -95,7 +74,7 @@ func stateOf(e *Entry) state {
 }
 
 func (s state) String() string {
-	text, names := protoText(s.proto)+"/", statesOf(s.proto)
+	text, names := conntrack.ProtoName(s.proto)+"/", statesOf(s.proto)
 	switch {
 	case s.offloaded:
 		return text + "OFFLOAD"

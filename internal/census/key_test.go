@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 )
 
 func TestNetwork(t *testing.T) {
@@ -50,7 +52,7 @@ func TestTexts(t *testing.T) {
 		if hasPorts(e.Proto) {
 			dport = service{e.DstPort, e.Proto}.String()
 		}
-		if proto, state := protoText(e.Proto), stateOf(&e).String(); proto != tt.proto || state != tt.state || dport != tt.dport {
+		if proto, state := conntrack.ProtoName(e.Proto), stateOf(&e).String(); proto != tt.proto || state != tt.state || dport != tt.dport {
 			t.Errorf("%+v: %s %s %s, want %s %s %s", e, proto, state, dport, tt.proto, tt.state, tt.dport)
 		}
 	}

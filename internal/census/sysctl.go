@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/prometheus/procfs"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 )
 
 // sysctls reads net.netfilter as the calling thread's namespace has it.
@@ -20,10 +22,10 @@ func openSysctls(root string) (sysctls, error) {
 }
 
 func (s sysctls) table() (t table, err error) {
-	if t.count, err = s.read("nf_conntrack_count"); err != nil {
+	if t.count, err = conntrack.ReadSysctl(s.proc, "nf_conntrack_count"); err != nil {
 		return table{}, err
 	}
-	t.buckets, err = s.read("nf_conntrack_buckets")
+	t.buckets, err = conntrack.ReadSysctl(s.proc, conntrack.KeyBuckets)
 	return t, err
 }
 
@@ -34,20 +36,9 @@ func (s sysctls) timeouts() (t timeouts, err error) {
 		"nf_conntrack_tcp_timeout_unacknowledged",
 		"nf_conntrack_tcp_timeout_max_retrans",
 	} {
-		if v[i], err = s.read(name); err != nil {
+		if v[i], err = conntrack.ReadSysctl(s.proc, name); err != nil {
 			return timeouts{}, err
 		}
 	}
 	return timeouts{established: uint32(v[0]), unanswered: uint32(max(v[1], v[2]))}, nil
-}
-
-func (s sysctls) read(name string) (uint64, error) {
-	v, err := s.proc.SysctlInts("net.netfilter." + name)
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", name, err)
-	}
-	if len(v) != 1 {
-		return 0, fmt.Errorf("read %s: %d numbers, not one", name, len(v))
-	}
-	return uint64(uint32(v[0])), nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
@@ -30,7 +31,7 @@ func newTally(t timeouts) *tally {
 		srcNet:   newRanking(networkText),
 		dst:      newRanking(netip.Addr.String),
 		dport:    newRanking(service.String),
-		proto:    newRanking(protoText),
+		proto:    newRanking(conntrack.ProtoName),
 		state:    newRanking(state.String),
 	}
 }

@@ -98,14 +98,14 @@ func (r *Reader) readProcStat(s *Snapshot) error {
 }
 
 func (r *Reader) readCount(s *Snapshot) (err error) {
-	if s.Count, err = sysctl(r.proc, "nf_conntrack_count"); err != nil {
+	if s.Count, err = ReadSysctl(r.proc, "nf_conntrack_count"); err != nil {
 		return notLoaded(err)
 	}
 	return r.readMax(s)
 }
 
 func (r *Reader) readMax(s *Snapshot) (err error) {
-	s.Max, err = sysctl(r.proc, "nf_conntrack_max")
+	s.Max, err = ReadSysctl(r.proc, KeyMax)
 	return notLoaded(err)
 }
 

@@ -13,6 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The limits that can be changed while the kernel runs, by the names of their sysctls below net.netfilter.
+const (
+	KeyMax     = "nf_conntrack_max"
+	KeyBuckets = "nf_conntrack_buckets"
+)
+
+// NearlyFull is how full a table is that is about to refuse, and one that was full a moment ago: after a failed early_drop
+// the kernel's own collector sheds entries down to 95 % (nf_conntrack_max95 in gc_worker).
+const NearlyFull = 0.95
+
 // ErrNotLoaded: the kernel has no connection tracking now. It may be loaded later.
 var ErrNotLoaded = errors.New("nf_conntrack is not loaded")
 
@@ -35,13 +45,13 @@ func ReadLimits(root string) (Limits, error) {
 		return Limits{}, fmt.Errorf("read limits: %w", err)
 	}
 	var l Limits
-	if l.Max, err = sysctl(proc, "nf_conntrack_max"); err != nil {
+	if l.Max, err = ReadSysctl(proc, KeyMax); err != nil {
 		return Limits{}, err
 	}
-	if l.Buckets, err = sysctl(proc, "nf_conntrack_buckets"); err != nil {
+	if l.Buckets, err = ReadSysctl(proc, KeyBuckets); err != nil {
 		return Limits{}, err
 	}
-	if l.ExpectMax, err = sysctl(proc, "nf_conntrack_expect_max"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if l.ExpectMax, err = ReadSysctl(proc, "nf_conntrack_expect_max"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Limits{}, err
 	}
 	return l, nil
@@ -66,9 +76,9 @@ func countPath(root string) string {
 
 func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
 
-// sysctl reads one number of net.netfilter. The kernel holds 32 bits and before 6.1 took any, printing a large one as
+// ReadSysctl reads one number of net.netfilter, as the calling thread's namespace has it. The kernel holds 32 bits and before 6.1 took any, printing a large one as
 // negative.
-func sysctl(proc procfs.FS, name string) (uint64, error) {
+func ReadSysctl(proc procfs.FS, name string) (uint64, error) {
 	v, err := proc.SysctlInts("net.netfilter." + name)
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", name, err)

@@ -12,7 +12,6 @@ import (
 
 // How incidents begin and end. Times are by CLOCK_BOOTTIME.
 const (
-	nearlyFull   = 0.95             // a table as full as that is about to refuse: the kernel's own nf_conntrack_max95
 	sustained    = 10 * time.Second // that long nearly full announces an incident
 	evictingFor  = time.Second      // evictions that far apart do, too ...
 	evictingGap  = 10 * time.Second // ... and not further
@@ -121,7 +120,7 @@ func (e *Engine) sample(s *record.Sample) []*record.Incident {
 		t := e.table(k)
 		out = append(out, e.look(t, n)...)
 		if n.Gone {
-			out = append(out, e.closeAll(t, "gone")...)
+			out = append(out, e.closeAll(t, record.ClosedGone)...)
 			e.forget(k)
 			listed[k] = false // another may have the number in this very sample
 		}
@@ -216,7 +215,7 @@ func (e *Engine) NextBoot(persisted, next *uint64, why string) {
 }
 
 // Stop closes what is open, with the counts as they are, for nobody will look any more, or not for some time. The last
-// sample must have been taken. why is stop or unloaded.
+// sample must have been taken. why is record.ClosedStop or record.ClosedUnloaded.
 func (e *Engine) Stop(why string) []*record.Incident {
 	var out []*record.Incident
 	for _, k := range e.order {
@@ -229,7 +228,7 @@ func (e *Engine) Stop(why string) []*record.Incident {
 }
 
 func (e *Engine) limit(l *record.Limit) []*record.Incident {
-	if l.Key == keyMax {
+	if l.Key == conntrack.KeyMax {
 		e.max = l.To
 	}
 	var out []*record.Incident
@@ -240,7 +239,7 @@ func (e *Engine) limit(l *record.Limit) []*record.Incident {
 			c.InUse = *t.state.Count
 		}
 		t.changes = append(t.recent(l.Time), c)
-		if l.Key == keyMax {
+		if l.Key == conntrack.KeyMax {
 			t.limited(l.To)
 		}
 		for _, in := range t.open {
@@ -250,7 +249,7 @@ func (e *Engine) limit(l *record.Limit) []*record.Incident {
 			if len(in.r.Changes) < mostChanges {
 				in.r.Changes = append(in.r.Changes, c)
 			}
-			if l.Key == keyMax {
+			if l.Key == conntrack.KeyMax {
 				in.r.Limits.After = l.To
 			}
 			out = append(out, e.tell(in, record.PhaseUpdate))

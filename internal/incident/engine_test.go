@@ -142,7 +142,7 @@ func TestOneIncident(t *testing.T) {
 	want(t, "peak fill", 1.0, closed.PeakFill)
 	want(t, "peak rate", 5000.0, closed.PeakDropRate)
 	want(t, "time nearly full", 4*time.Second, time.Duration(closed.Above95))
-	want(t, "trigger", incident.TriggerDrop, closed.Trigger)
+	want(t, "trigger", record.TriggerDrop, closed.Trigger)
 	want(t, "limit before", uint64(1000), closed.Limits.Before)
 	want(t, "closed", "quiet", closed.Closed)
 	want(t, "duration, until something last happened", 2*time.Second, time.Duration(closed.Duration))
@@ -220,7 +220,7 @@ func TestSustainedFillAnnounces(t *testing.T) {
 	s.calm(2 * time.Second)
 	want(t, "phases", []string{"open table_full ns1"}, s.phases())
 	in := s.out[0]
-	want(t, "trigger", incident.TriggerFill, in.Trigger)
+	want(t, "trigger", record.TriggerFill, in.Trigger)
 	want(t, "drops", uint64(0), in.Drops.Total())
 	want(t, "time nearly full", 10*time.Second, time.Duration(in.Above95))
 	s.calm(time.Hour)
@@ -244,7 +244,7 @@ func TestEvictionsAnnounce(t *testing.T) {
 	s.tables[1].Evicted = 45
 	s.sample(time.Second)
 	want(t, "phases", []string{"open table_full ns1"}, s.phases())
-	want(t, "trigger", incident.TriggerEvicted, s.out[0].Trigger)
+	want(t, "trigger", record.TriggerEvicted, s.out[0].Trigger)
 	want(t, "evicted since it was announced", uint64(40), s.out[0].Evicted)
 }
 
@@ -263,7 +263,7 @@ func TestUnattributed(t *testing.T) {
 	s.sample(time.Second)
 	s.out = append(s.out, s.engine.Stop("stop")...)
 	in := s.last(t, 1, conntrack.TableFull)
-	want(t, "trigger", incident.TriggerUnattributed, in.Trigger)
+	want(t, "trigger", record.TriggerUnattributed, in.Trigger)
 	want(t, "unattributed", uint64(9), in.Unattributed)
 	want(t, "drops", uint64(0), in.Drops.Total())
 

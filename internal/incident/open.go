@@ -11,17 +11,6 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
-// keyMax is the limit that a full table is full by.
-const keyMax = "nf_conntrack_max"
-
-// What may open an incident, field trigger.
-const (
-	TriggerDrop         = "drop"
-	TriggerUnattributed = "unattributed" // refusals that the program did not see
-	TriggerEvicted      = "evicted"
-	TriggerFill         = "fill"
-)
-
 // open is an incident that is not closed.
 type open struct {
 	r         record.Incident

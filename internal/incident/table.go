@@ -77,7 +77,7 @@ func (t *table) limited(limit uint64) {
 	}
 }
 
-func full(n record.NetNS) bool { return n.Fill != nil && *n.Fill >= nearlyFull }
+func full(n record.NetNS) bool { return n.Fill != nil && *n.Fill >= conntrack.NearlyFull }
 
 // fill keeps how long the table was nearly full. It was as it was before until now.
 func (t *table) fill(n record.NetNS, at moment) {
@@ -132,7 +132,7 @@ func (e *Engine) look(t *table, n record.NetNS) []*record.Incident {
 			in.announced = true
 			out = append(out, e.tell(in, record.PhaseOpen))
 		case e.now.boot-in.active.boot-in.skipped >= in.hold:
-			out = append(out, e.close(t, conntrack.Cause(c), "quiet"))
+			out = append(out, e.close(t, conntrack.Cause(c), record.ClosedQuiet))
 		case in.fresh && e.now.boot-in.told >= updateEvery:
 			out = append(out, e.tell(in, record.PhaseUpdate))
 		}
@@ -160,7 +160,7 @@ func (e *Engine) open(t *table, c *change, limit *uint64) {
 	}
 	for cause, n := range c.drops {
 		if n > 0 {
-			begin(conntrack.Cause(cause), TriggerDrop, c.to)
+			begin(conntrack.Cause(cause), record.TriggerDrop, c.to)
 		}
 	}
 
@@ -178,12 +178,12 @@ func (e *Engine) open(t *table, c *change, limit *uint64) {
 	} else if c.evicted > 0 {
 		t.evicting.add(c.evicted, c.to)
 		if c.to.boot-t.evicting.since.boot >= evictingFor {
-			in := begin(conntrack.TableFull, TriggerEvicted, t.evicting.since)
+			in := begin(conntrack.TableFull, record.TriggerEvicted, t.evicting.since)
 			in.r.Evicted, t.evicting = t.evicting.n-c.evicted, spell{} // this sample's are still to be added
 		}
 	}
 	if t.fullSince != (moment{}) && c.to.boot-t.fullSince.boot >= sustained {
-		begin(conntrack.TableFull, TriggerFill, t.fullSince)
+		begin(conntrack.TableFull, record.TriggerFill, t.fullSince)
 	}
 }
 
@@ -220,7 +220,7 @@ func (e *Engine) openUnseen(t *table, c *change, begin func(conntrack.Cause, str
 		if full(t.state) {
 			cause = conntrack.TableFull
 		}
-		begin(cause, TriggerUnattributed, t.unseen.since)
+		begin(cause, record.TriggerUnattributed, t.unseen.since)
 	}
 	c.unattributed, t.unseen = int64(t.unseen.n), spell{}
 }

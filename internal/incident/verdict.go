@@ -284,8 +284,8 @@ func stands(format string, ranking []record.Share) []string {
 // lowered finds the last change of max, if it took away what was in use.
 func lowered(r *record.Incident) (record.Change, bool) {
 	for i := len(r.Changes) - 1; i >= 0; i-- {
-		if c := r.Changes[i]; c.Key == keyMax {
-			return c, c.To < c.From && c.To > 0 && float64(c.InUse) >= nearlyFull*float64(c.To)
+		if c := r.Changes[i]; c.Key == conntrack.KeyMax {
+			return c, c.To < c.From && c.To > 0 && float64(c.InUse) >= conntrack.NearlyFull*float64(c.To)
 		}
 	}
 	return record.Change{}, false

@@ -157,7 +157,7 @@ func (t *tail) lossIsNext(c class, final bool) bool {
 
 func (t *tail) tellLoss() entry {
 	l := t.loss
-	g := record.Gap{Envelope: l.last, Why: "journal", From: l.from, To: l.last.Time, Lost: l.count}
+	g := record.Gap{Envelope: l.last, Why: record.GapJournal, From: l.from, To: l.last.Time, Lost: l.count}
 	g.Kind = record.KindGap
 	line, _ := json.Marshal(&g) // its times are of records that were marshalled
 	t.loss, t.told = nil, l.last.Boottime

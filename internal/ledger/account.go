@@ -4,15 +4,13 @@ package ledger
 
 import "github.com/ctwatch/ctwatch/internal/conntrack"
 
-// nearlyFull is where a table that was full a moment ago still is: after a failed early_drop the kernel's own collector
-// sheds entries down to 95 % (nf_conntrack_max95 in gc_worker).
-const nearlyFull = 0.95
-
 // patience is for how many looks what a hook saw is remembered without a count to go with it.
 const patience = 20
 
 // Full reports whether packets were being refused for want of room when a table held count of max entries.
-func Full(count, max uint64) bool { return max != 0 && float64(count) >= nearlyFull*float64(max) }
+func Full(count, max uint64) bool {
+	return max != 0 && float64(count) >= conntrack.NearlyFull*float64(max)
+}
 
 // Account is what is known of one network namespace since counting began. The zero Account is of a namespace born since.
 type Account struct {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 )
 
 // LimitWrite is a write of a limit through /proc/sys, whichever mount of proc it came by. It is seen before the kernel takes
@@ -62,9 +64,9 @@ func decodeLimit(raw []byte, w *LimitWrite) error {
 // limitName is the limit's name in /proc/sys/net/netfilter.
 func limitName(l programLimit) string {
 	if l == programLimitLIMIT_BUCKETS {
-		return "nf_conntrack_buckets"
+		return conntrack.KeyBuckets
 	}
-	return "nf_conntrack_max"
+	return conntrack.KeyMax
 }
 
 // longestLimit is how far the kernel looks for the end of a number: TMPBUFLEN - 1 in kernel/sysctl.c.

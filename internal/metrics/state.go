@@ -91,7 +91,7 @@ func (s *State) Record(r record.Record) error {
 	case *record.Limit:
 		s.limits[writerOf(r.Writer)]++
 	case *record.Gap:
-		if r.Why == "blind" {
+		if r.Why == record.GapBlind {
 			s.blind = s.boot + blindFor
 		}
 	case *record.Stop:

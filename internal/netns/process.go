@@ -15,13 +15,21 @@ func OwnerOf(root string, pid int) (Owner, error) {
 	if err != nil {
 		return Owner{}, fmt.Errorf("find the owner of process %d: %w", pid, err)
 	}
-	p, err := proc.Proc(pid)
+	o, err := ownerOfProcess(proc, pid)
 	if err != nil {
 		return Owner{}, fmt.Errorf("find the owner of process %d: %w", pid, err)
 	}
+	return o, nil
+}
+
+func ownerOfProcess(proc procfs.FS, pid int) (Owner, error) {
+	p, err := proc.Proc(pid)
+	if err != nil {
+		return Owner{}, err
+	}
 	cgroups, err := p.Cgroups()
 	if err != nil {
-		return Owner{}, fmt.Errorf("find the owner of process %d: %w", pid, err)
+		return Owner{}, err
 	}
 	return ownerOfAll(cgroups), nil
 }

@@ -99,15 +99,7 @@ func (f *Finder) owner(t *traces) Owner {
 		return Owner{}
 	}
 	for _, pid := range t.pids {
-		p, err := f.proc.Proc(pid)
-		if err != nil {
-			continue
-		}
-		groups, err := p.Cgroups()
-		if err != nil {
-			continue
-		}
-		if o := ownerOfAll(groups); o.Kind != "" {
+		if o, err := ownerOfProcess(f.proc, pid); err == nil && o.Kind != "" {
 			return o
 		}
 	}

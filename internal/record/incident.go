@@ -13,6 +13,22 @@ const (
 	PhaseClose  = "close"
 )
 
+// What may open an incident.
+const (
+	TriggerDrop         = "drop"
+	TriggerUnattributed = "unattributed" // refusals that the program did not see
+	TriggerEvicted      = "evicted"
+	TriggerFill         = "fill"
+)
+
+// Why an incident was closed.
+const (
+	ClosedQuiet    = "quiet"
+	ClosedGone     = "gone"     // the namespace is
+	ClosedUnloaded = "unloaded" // conntrack is
+	ClosedStop     = "stop"     // ctwatch ended
+)
+
 // Incident is the state of one incident: refusals of one cause in one network namespace, from the first until they have
 // been over for some time. Each record of it holds all that is known until then, so the last one is enough.
 type Incident struct {
@@ -27,12 +43,12 @@ type Incident struct {
 	Host   bool   `json:"host,omitempty"`
 	Owner  string `json:"owner,omitempty"` // whose namespace, as netns.Owner writes it; untrusted text
 
-	// Trigger is what opened it: drop, unattributed (drops that the program did not see), evicted or fill.
+	// Trigger is what opened it, one of the Trigger constants.
 	Trigger  string     `json:"trigger"`
 	Started  time.Time  `json:"started"`
 	Ended    *time.Time `json:"ended"`            // when something last happened; null while it is open
 	Duration int64      `json:"duration_ns"`      // from the start until something last happened, by CLOCK_BOOTTIME
-	Closed   string     `json:"closed,omitempty"` // why: quiet, gone (the namespace is), unloaded (conntrack is) or stop (ctwatch ended)
+	Closed   string     `json:"closed,omitempty"` // why, one of the Closed constants
 
 	Drops        conntrack.Drops `json:"drops"`        // of this incident's cause only, so that incidents can be added up
 	Unattributed uint64          `json:"unattributed"` // refused meanwhile in the namespace, and not seen by the program

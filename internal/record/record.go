@@ -151,13 +151,22 @@ type Writer struct {
 	Unit string `json:"unit"` // systemd unit or container, as netns.Owner writes it; untrusted text
 }
 
+// Why there is a Gap.
+const (
+	GapSuspend = "suspend" // the machine slept, or ctwatch alone was stopped
+	GapClock   = "clock"   // the wall clock was set
+	GapBlind   = "blind"   // the program was attached and did not run; the kernel's counters were read
+	GapRestart = "restart" // conntrack was unloaded and loaded again
+	GapJournal = "journal" // records did not reach the journal
+)
+
 // Gap is a time of which the records do not tell everything.
 type Gap struct {
 	Envelope
-	Why  string    `json:"why"` // suspend (of the machine, or of ctwatch alone), clock, blind, restart (of conntrack), journal
+	Why  string    `json:"why"` // one of the Gap constants
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	Lost uint64    `json:"lost,omitempty"` // why journal: records that could not be written
+	Lost uint64    `json:"lost,omitempty"` // with GapJournal: records that could not be written
 }
 
 // Stop is the last record of a clean run.

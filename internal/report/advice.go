@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
@@ -153,7 +154,7 @@ func restore(i *Incident) []step {
 	var steps []step
 	to := max(i.Limits.Before, planFor(i).limit)
 	for _, c := range i.Changes {
-		if c.To < c.From && c.Key == keyMax {
+		if c.To < c.From && c.Key == conntrack.KeyMax {
 			steps = append(steps, step{sentences(say("Have %s leave the limit alone: it set %s from %s to %s.", who(c.Writer), typed(c.Key), c.From, c.To), knob(c.Writer)), nil})
 			to = max(to, c.From)
 			break

@@ -86,7 +86,7 @@ func (b *builder) add(r record.Record) error {
 			b.r.Actions = append(b.r.Actions, *r)
 		}
 	case *record.Limit:
-		if r.Key == keyMax {
+		if r.Key == conntrack.KeyMax {
 			b.limit = &r.To
 		}
 		if b.in(e.Time) {

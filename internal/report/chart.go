@@ -42,7 +42,7 @@ func (i *Incident) chart(r *Report, c clock) *chart {
 	ch.level = "entries"
 	for _, change := range r.changesOf(i) {
 		at := change.Time.Sub(i.plot.wall)
-		if change.Key == keyMax && at >= 0 && at <= i.plot.span() && len(ch.marks) < maxMarks {
+		if change.Key == conntrack.KeyMax && at >= 0 && at <= i.plot.span() && len(ch.marks) < maxMarks {
 			ch.marks = append(ch.marks, mark{at, "max " + number(change.From) + " → " + number(change.To)})
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
@@ -62,7 +63,7 @@ func Find(ctx context.Context, source Source, since, until, now time.Time, asked
 	kinds := []string{record.KindIncident, record.KindStart, record.KindLimit}
 	_, err := source(ctx, Window{Since: since, Until: until, Kinds: kinds}, func(r record.Record) error {
 		if l, ok := r.(*record.Limit); ok {
-			if l.Key == keyMax {
+			if l.Key == conntrack.KeyMax {
 				limit = &l.To
 			}
 			return nil

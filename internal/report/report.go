@@ -136,9 +136,6 @@ const (
 // all namespaces.
 func lead(since time.Time) time.Time { return since.Add(-silence).UTC().Truncate(24 * time.Hour) }
 
-// keyMax is the limit that a full table is full by.
-const keyMax = "nf_conntrack_max"
-
 // ErrOrder: the window ends before it begins.
 var ErrOrder = errors.New("the window ends before it begins")
 

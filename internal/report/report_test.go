@@ -423,7 +423,7 @@ func TestFoundAfterAll(t *testing.T) {
 // TestLimitNow: what to do next goes by the limit as it is, not as it was when the incident ended.
 func TestLimitNow(t *testing.T) {
 	s, _ := attack(newScene(day.Add(time.Hour)).start())
-	s.pass(10 * time.Minute).add(&record.Limit{Key: keyMax, From: 262144, To: 4194304})
+	s.pass(10 * time.Minute).add(&record.Limit{Key: conntrack.KeyMax, From: 262144, To: 4194304})
 	s.pass(time.Second).sample()
 	for name, change := range map[string]func(*Options){
 		"the whole window": func(*Options) {},

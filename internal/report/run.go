@@ -108,16 +108,16 @@ func (b *builder) gap(g *record.Gap) {
 	known := g.To.Sub(g.From)
 	length := known
 	switch g.Why {
-	case "clock": // the wall clock moved, and no time is missing
+	case record.GapClock: // the wall clock moved, and no time is missing
 		known, length = 0, 0
-	case "blind", "journal": // the kernel's counters went on
+	case record.GapBlind, record.GapJournal: // the kernel's counters went on
 		known = 0
 	default:
 		known = max(0, min(known, passed))
 		length = max(known, length)
 	}
 	b.run.seen(b, g.Head(), known, 0)
-	if g.Why == "clock" {
+	if g.Why == record.GapClock {
 		b.unseen.clock(b, g, g.To.Sub(g.From))
 		return
 	}

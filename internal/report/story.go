@@ -116,11 +116,11 @@ func (i *Incident) state() string {
 		return "interrupted"
 	case i.open():
 		return "still open"
-	case i.Closed == "gone":
+	case i.Closed == record.ClosedGone:
 		return "over: namespace gone"
-	case i.Closed == "stop":
+	case i.Closed == record.ClosedStop:
 		return "ended with ctwatch"
-	case i.Closed == "unloaded":
+	case i.Closed == record.ClosedUnloaded:
 		return "over: conntrack unloaded"
 	}
 	return "over"
@@ -138,11 +138,11 @@ func (i *Incident) over(c clock, until time.Time) line {
 		return say("ctwatch itself ended before it was over: these are the last figures known, from %s.", when)
 	case i.open():
 		return say("It was %s at %s.", stressed("not over"), c.time(until, false))
-	case i.Closed == "gone":
+	case i.Closed == record.ClosedGone:
 		return say("It is over: the namespace is gone.")
-	case i.Closed == "stop":
+	case i.Closed == record.ClosedStop:
 		return say("ctwatch was stopped before it had been quiet for long.")
-	case i.Closed == "unloaded":
+	case i.Closed == record.ClosedUnloaded:
 		return say("It is over: conntrack was unloaded.")
 	}
 	return say("It is over: nothing more happened after %s.", when)

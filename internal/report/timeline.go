@@ -57,9 +57,9 @@ func acted(a *record.Action) line {
 	what := line{{Text: a.What}}
 	switch a.What {
 	case "raise_max":
-		what = say("%s from %s to %s", typed("nf_conntrack_max"), a.From, a.To)
+		what = say("%s from %s to %s", typed(conntrack.KeyMax), a.From, a.To)
 	case "raise_buckets":
-		what = say("%s from %s to %s", typed("nf_conntrack_buckets"), a.From, a.To)
+		what = say("%s from %s to %s", typed(conntrack.KeyBuckets), a.From, a.To)
 	case "persist":
 		what = say("the limit of %s, to be set at each boot", a.To)
 	case "undo":
@@ -118,13 +118,13 @@ func (r *Report) timeline(i *Incident, c clock, x extent) block {
 	}
 	opened := say("The incident opened")
 	switch i.Trigger {
-	case "drop":
+	case record.TriggerDrop:
 		opened = say("The first packet was refused: the incident opened.")
-	case "unattributed":
+	case record.TriggerUnattributed:
 		opened = say("The kernel's counters told of refused packets that the program did not see: the incident opened.")
-	case "evicted":
+	case record.TriggerEvicted:
 		opened = say("Entries were evicted to make room: the incident opened.")
-	case "fill":
+	case record.TriggerFill:
 		opened = say("The table stayed nearly full: the incident opened.")
 	default:
 		opened = append(opened, span{Text: "."})
@@ -178,11 +178,11 @@ func (r *Report) timeline(i *Incident, c clock, x extent) block {
 
 func closedWhy(closed string) string {
 	switch closed {
-	case "gone":
+	case record.ClosedGone:
 		return "the incident was closed as the namespace was gone"
-	case "stop":
+	case record.ClosedStop:
 		return "the incident was closed as ctwatch stopped"
-	case "unloaded":
+	case record.ClosedUnloaded:
 		return "the incident was closed as conntrack was unloaded"
 	}
 	return "the incident was closed after it had been quiet for some time"

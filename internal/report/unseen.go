@@ -48,13 +48,13 @@ func (u *unseen) stretch(b *builder, why string, from, to time.Time, length time
 
 func stretchText(why string) string {
 	switch why {
-	case "suspend":
+	case record.GapSuspend:
 		return "The machine was suspended for %s."
-	case "blind":
+	case record.GapBlind:
 		return "The program was blind for %s: the kernel's counters went on, so the totals hold, but causes and packets are missing."
-	case "restart":
+	case record.GapRestart:
 		return "Conntrack was not loaded, or was loaded again, for %s."
-	case "journal":
+	case record.GapJournal:
 		return "The journal lacks records from a stretch of %s: there was no room, or no disk, for them."
 	case UnseenNotRunning:
 		return "No daemon ran for %s: what was refused then is not counted."
@@ -98,7 +98,7 @@ func (u *unseen) crash(r *run) {
 // finish adds what is no stretch of time.
 func (u *unseen) finish(r *Report, d Damage) []Unseen {
 	list := append([]Unseen{}, u.list...)
-	for _, why := range []string{"suspend", "clock", "blind", "restart", "journal", UnseenNotRunning, UnseenSilent, UnseenCrash} {
+	for _, why := range []string{record.GapSuspend, record.GapClock, record.GapBlind, record.GapRestart, record.GapJournal, UnseenNotRunning, UnseenSilent, UnseenCrash} {
 		if m := u.more[why]; m != nil {
 			m.Text = fmt.Sprintf("And %s more such times (%s), %s in all.", number(m.Count), why, duration(time.Duration(m.Duration)))
 			list = append(list, *m)

@@ -3,11 +3,9 @@ package watch
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/ledger"
 	"github.com/ctwatch/ctwatch/internal/loader"
 	"github.com/ctwatch/ctwatch/internal/record"
@@ -121,7 +119,7 @@ func (w *watcher) refused(s loader.Event) error {
 	if w.budget.take(time.Now()) || opening && w.o.Samples > 0 {
 		err := w.record(&record.Drop{
 			NS: s.Inode, Cookie: s.Cookie, Name: p.ns.Name, Cause: cause, Inferred: inferred,
-			Proto: protoName(s.Proto), Src: addrText(s.Src), Dst: addrText(s.Dst), Sport: s.Sport, Dport: s.Dport,
+			Proto: conntrack.ProtoName(s.Proto), Src: addrText(s.Src), Dst: addrText(s.Dst), Sport: s.Sport, Dport: s.Dport,
 			Ifname: s.Ifname, Hook: s.Hook,
 		})
 		if err != nil {
@@ -139,31 +137,6 @@ func addrText(a netip.Addr) string {
 		return ""
 	}
 	return a.String()
-}
-
-// protoName is the protocol's name in /etc/protocols, or its number.
-func protoName(proto uint8) string {
-	switch proto {
-	case unix.IPPROTO_TCP:
-		return "tcp"
-	case unix.IPPROTO_UDP:
-		return "udp"
-	case unix.IPPROTO_ICMP:
-		return "icmp"
-	case unix.IPPROTO_ICMPV6:
-		return "icmpv6"
-	case unix.IPPROTO_SCTP:
-		return "sctp"
-	case unix.IPPROTO_DCCP:
-		return "dccp"
-	case unix.IPPROTO_UDPLITE:
-		return "udplite"
-	case unix.IPPROTO_GRE:
-		return "gre"
-	case unix.IPPROTO_ESP:
-		return "esp"
-	}
-	return strconv.Itoa(int(proto))
 }
 
 // budget keeps to so many of something in any one second of its own.
@@ -205,5 +178,5 @@ func (w *watcher) look() error {
 	if err := w.probe.Reattach(); err != nil {
 		return fmt.Errorf("attach anew: %w", err)
 	}
-	return w.record(&record.Gap{Why: "blind", From: w.clear.UTC(), To: time.Now().UTC()})
+	return w.record(&record.Gap{Why: record.GapBlind, From: w.clear.UTC(), To: time.Now().UTC()})
 }

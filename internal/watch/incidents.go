@@ -149,5 +149,5 @@ func (w *watcher) endIncidents() error {
 			w.surveyor.pending = 0
 		}
 	}
-	return w.tellIncidents(w.engine.Stop("stop"))
+	return w.tellIncidents(w.engine.Stop(record.ClosedStop))
 }

@@ -13,12 +13,6 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
-// The limits, by the names of their sysctls.
-const (
-	keyMax     = "nf_conntrack_max"
-	keyBuckets = "nf_conntrack_buckets"
-)
-
 const (
 	// limitsEvery is how often the machine's limits are read if nobody is seen writing them; a namespace's max is read with
 	// its table.
@@ -108,7 +102,7 @@ func (w *watcher) limitMoved() bool {
 			return true
 		}
 	}
-	return w.writers.pending(keyMax, w.limits.Max) || w.writers.pending(keyBuckets, w.limits.Buckets)
+	return w.writers.pending(conntrack.KeyMax, w.limits.Max) || w.writers.pending(conntrack.KeyBuckets, w.limits.Buckets)
 }
 
 // pending reports whether the last write of a limit that was seen is of another value than it has.
@@ -129,8 +123,8 @@ func (w *watcher) checkLimits() error {
 	}
 	changed := false
 	for _, l := range []record.Limit{
-		{Key: keyMax, From: before.Max, To: w.limits.Max},
-		{Key: keyBuckets, From: before.Buckets, To: w.limits.Buckets},
+		{Key: conntrack.KeyMax, From: before.Max, To: w.limits.Max},
+		{Key: conntrack.KeyBuckets, From: before.Buckets, To: w.limits.Buckets},
 	} {
 		if l.From == l.To || before == (conntrack.Limits{}) {
 			continue

@@ -112,9 +112,9 @@ func gapBetween(from, to moment) string {
 	wall := to.wall.Round(0).Sub(from.wall.Round(0))
 	switch {
 	case passed-awake > tolerance, passed > stalled:
-		return "suspend"
+		return record.GapSuspend
 	case (wall - passed).Abs() > tolerance:
-		return "clock"
+		return record.GapClock
 	}
 	return ""
 }

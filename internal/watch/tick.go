@@ -45,7 +45,7 @@ func (w *watcher) absent() error {
 		w.missed += w.hooks.missed
 		w.tally, w.settled, w.hooks = loader.Tally{}, 0, hooks{}
 		w.probe, w.leaving = nil, false
-		if err = errors.Join(err, w.tellIncidents(w.engine.Stop("unloaded"))); err != nil {
+		if err = errors.Join(err, w.tellIncidents(w.engine.Stop(record.ClosedUnloaded))); err != nil {
 			return err
 		}
 	}
@@ -56,7 +56,7 @@ func (w *watcher) absent() error {
 		p.restart()
 	}
 	if w.unloaded != (moment{}) {
-		if err := w.record(&record.Gap{Why: "restart", From: w.unloaded.wall, To: time.Now().UTC()}); err != nil {
+		if err := w.record(&record.Gap{Why: record.GapRestart, From: w.unloaded.wall, To: time.Now().UTC()}); err != nil {
 			return err
 		}
 	}
