@@ -34,9 +34,10 @@ type place struct {
 	idle        uint64 // looks of the program that found nothing ...
 	idleSettled uint64 // ... and how many of them there had been when nothing was missing yet
 
-	active time.Time     // when something last moved
-	readAt moment        // before the last look
-	told   *record.NetNS // as it was last listed
+	untimely budget        // samples out of turn because of this place
+	active   time.Time     // when something last moved
+	readAt   moment        // before the last look
+	told     *record.NetNS // as it was last listed
 }
 
 // restart says that conntrack was loaded again: nothing is history, and what is counted begins at zero.
@@ -152,7 +153,7 @@ func (w *watcher) place(k key, history bool) *place {
 	}
 	if p == nil {
 		w.nth++
-		p = &place{ns: netns.Namespace{Inode: k.inode, Cookie: k.cookie}, history: history, unseen: 1, nth: w.nth}
+		p = &place{ns: netns.Namespace{Inode: k.inode, Cookie: k.cookie}, history: history, unseen: 1, nth: w.nth, untimely: budget{perSecond: mostUntimelyEach}}
 		w.places[k] = p
 	}
 	return p
