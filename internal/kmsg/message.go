@@ -98,20 +98,6 @@ func tableFull(line string) (inode uint64, ok bool) {
 	return inode, true
 }
 
-// suppressed tells a line that says how many messages about the network were not written: of any kind, and any namespace.
-func suppressed(line string) (messages uint64, ok bool) {
-	rest, ok := strings.CutPrefix(line, "net_ratelimit: ")
-	if !ok {
-		return 0, false
-	}
-	number, ok := strings.CutSuffix(rest, " callbacks suppressed")
-	if !ok {
-		return 0, false
-	}
-	messages, err := strconv.ParseUint(number, 10, 64)
-	return messages, err == nil
-}
-
 // namesNetNS reports whether lines of a kernel with this release name the namespace unless it is the host's: since 6.18.
 func namesNetNS(release string) bool {
 	major, rest, _ := strings.Cut(release, ".")

@@ -91,21 +91,6 @@ func TestTableFull(t *testing.T) {
 	}
 }
 
-func TestSuppressed(t *testing.T) {
-	for line, want := range map[string]uint64{
-		"net_ratelimit: 5988 callbacks suppressed":                 5988,
-		"net_ratelimit: -1 callbacks suppressed":                   0,
-		"net_ratelimit:  callbacks suppressed":                     0,
-		"net_ratelimit: 5988 callbacks":                            0,
-		"show_signal_msg: 12 callbacks suppressed":                 0,
-		"audit: audit_lost=12 net_ratelimit: 1 callbacks followed": 0,
-	} {
-		if got, ok := suppressed(line); got != want || ok != (want != 0) {
-			t.Errorf("%q: %d %v, want %d", line, got, ok, want)
-		}
-	}
-}
-
 func TestNamesNetNS(t *testing.T) {
 	for release, want := range map[string]bool{
 		"6.18.44-fc-v657": true, "6.18.0": true, "6.18": true, "7.0.0-43-generic": true, "10.1": true, "6.100-rc1": true,

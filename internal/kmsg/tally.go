@@ -8,12 +8,11 @@ const most = 4096
 
 // tally is what was counted.
 type tally struct {
-	names     bool            // lines name their namespace unless it is the host's
-	named     map[uint64]line // by inode number
-	host      uint64          // lines that name none, where others do
-	anybody   uint64          // lines that name none, where none does
-	missed    uint64
-	throttled uint64
+	names   bool            // lines name their namespace unless it is the host's
+	named   map[uint64]line // by inode number
+	host    uint64          // lines that name none, where others do
+	anybody uint64          // lines that name none, where none does
+	missed  uint64
 
 	next        uint64 // sequence number that the next record should have; 0 before the first
 	overwritten bool   // records were lost before the next
@@ -45,9 +44,6 @@ func (t *tally) Attributed() bool { return t.names }
 // small.
 func (t *tally) Missed() uint64 { return t.missed }
 
-// Suppressed is how many messages the kernel says it did not write, about anything in the network, when it next wrote one.
-func (t *tally) Suppressed() uint64 { return t.throttled }
-
 // take counts one record of /dev/kmsg.
 func (t *tally) take(record []byte) {
 	m, ok := parse(record)
@@ -61,8 +57,6 @@ func (t *tally) take(record []byte) {
 	for text := range strings.SplitSeq(m.text, "\n") {
 		if inode, ok := tableFull(text); ok {
 			t.count(inode, m.seq)
-		} else if n, ok := suppressed(text); ok {
-			t.throttled += n
 		}
 	}
 }

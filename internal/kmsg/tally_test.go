@@ -56,13 +56,6 @@ func TestProgramsDoNotCount(t *testing.T) {
 	}
 }
 
-func TestSuppressedAddsUp(t *testing.T) {
-	l := new(tally).log("net_ratelimit: 9 callbacks suppressed", full, "net_ratelimit: 2538506 callbacks suppressed")
-	if got := l.Suppressed(); got != 2538515 {
-		t.Errorf("%d suppressed", got)
-	}
-}
-
 func TestMissed(t *testing.T) {
 	var l tally
 	lose := func(seq int, want uint64) {

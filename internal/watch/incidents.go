@@ -23,6 +23,7 @@ const (
 type incidents struct {
 	engine   *incident.Engine
 	log      *kmsg.Log // nil where the kernel log cannot be read
+	unlogged bool      // said that some of it was overwritten
 	surveyor *surveyor
 
 	bootAsked time.Time // when the files of the next boot were last asked for
@@ -64,6 +65,9 @@ func (w *watcher) readLog() {
 		w.out.Notice(fmt.Sprintf("the kernel log is not read any more: %v", err))
 		_ = w.log.Close()
 		w.log = nil
+	} else if w.log.Missed() > 0 && !w.unlogged {
+		w.unlogged = true
+		w.out.Notice("the kernel log was overwritten faster than it was read: there may have been more lines of full tables than are shown")
 	}
 }
 

@@ -30,6 +30,7 @@ type writers struct {
 	writes  chan write
 	settled <-chan time.Time
 	recent  []write
+	lost    bool // said that some writers were not seen
 	ended   sync.WaitGroup
 }
 
@@ -105,6 +106,16 @@ func (w *watcher) limitMoved() bool {
 	return w.writers.pending(conntrack.KeyMax, w.limits.Max) || w.writers.pending(conntrack.KeyBuckets, w.limits.Buckets)
 }
 
+// missed reports, once, that there were more writes than could be told of.
+func (w *writers) missed() bool {
+	if w.limits == nil || w.lost {
+		return false
+	}
+	lost, err := w.limits.Lost()
+	w.lost = err == nil && lost > 0
+	return w.lost
+}
+
 // pending reports whether the last write of a limit that was seen is of another value than it has.
 func (w *writers) pending(key string, now uint64) bool {
 	for _, one := range slices.Backward(w.recent) {
@@ -120,6 +131,9 @@ func (w *watcher) checkLimits() error {
 	before := w.limits
 	if err := w.readLimits(); err != nil {
 		return err
+	}
+	if w.writers.missed() {
+		w.out.Notice("limits were written faster than their writers could be told of: who changed one may be unknown")
 	}
 	changed := false
 	for _, l := range []record.Limit{
