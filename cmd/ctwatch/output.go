@@ -17,7 +17,7 @@ import (
 	"github.com/ctwatch/ctwatch/internal/journal"
 	"github.com/ctwatch/ctwatch/internal/metrics"
 	"github.com/ctwatch/ctwatch/internal/record"
-	"github.com/ctwatch/ctwatch/internal/remediate"
+	"github.com/ctwatch/ctwatch/internal/boot"
 	"github.com/ctwatch/ctwatch/internal/watch"
 )
 
@@ -158,7 +158,7 @@ func (out *output) Kernel(k watch.Kernel) {
 	out.state.Kernel(metrics.ID{NS: k.NS, Cookie: k.Cookie}, k.Totals, k.Known)
 }
 
-func (out *output) Boot(b remediate.Boot) { out.state.PersistedLimit(b.Persisted.Max) }
+func (out *output) Boot(b boot.Outlook) { out.state.PersistedLimit(b.Persisted.Max) }
 
 func (out *output) askTextfile() {
 	if out.due == nil || time.Since(out.told) < textfileEvery {

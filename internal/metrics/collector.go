@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/record"
 )
 
 // collector makes the metrics of a State, all of one moment.
@@ -40,8 +41,8 @@ func (c collector) gather() batch {
 	}
 	c.tables(&b)
 	c.incidentSeries(&b)
-	for _, what := range actions() {
-		for _, result := range results() {
+	for _, what := range record.Actions() {
+		for _, result := range record.Results() {
 			b.counter(c.actions, s.actions[action{what, result}], what, result)
 		}
 	}

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/forecast"
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
@@ -35,7 +36,7 @@ type namespace struct {
 	read     bool // entries and max are known
 	entries  uint64
 	max      uint64
-	forecast Forecast
+	forecast forecast.Series
 }
 
 // count takes what a sample says was counted in the namespace.
@@ -70,7 +71,7 @@ func (n *namespace) look(r *record.NetNS) {
 	if n.read {
 		n.entries, n.max = *r.Count, *r.Max
 	} else {
-		n.forecast = Forecast{}
+		n.forecast = forecast.Series{}
 	}
 	switch {
 	case r.Drops.Total() > 0, r.Evicted > 0, r.Unattributed > 0, r.Fill != nil && *r.Fill >= halfFull:

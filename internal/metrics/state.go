@@ -51,10 +51,6 @@ type incident struct {
 
 type action struct{ what, result string }
 
-// actions and results are the words of record.Action.
-func actions() []string { return []string{"raise_max", "raise_buckets", "persist", "undo", "hook"} }
-func results() []string { return []string{"applied", "dry_run", "refused", "yielded", "failed"} }
-
 // New returns the state of a run that has not begun. version is that of the program.
 func New(version string) *State {
 	s := &State{
@@ -84,7 +80,7 @@ func (s *State) Record(r record.Record) error {
 	case *record.Incident:
 		return s.incident(r)
 	case *record.Action:
-		if !slices.Contains(actions(), r.What) || !slices.Contains(results(), r.Result) {
+		if !slices.Contains(record.Actions(), r.What) || !slices.Contains(record.Results(), r.Result) {
 			return fmt.Errorf("count action: unknown %q, %q", r.What, r.Result)
 		}
 		s.actions[action{r.What, r.Result}]++

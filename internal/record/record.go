@@ -124,15 +124,51 @@ type Drop struct {
 	Hook     string          `json:"hook"`
 }
 
+// What ctwatch does: Action.What.
+const (
+	ActionRaiseMax     = "raise_max"
+	ActionRaiseBuckets = "raise_buckets"
+	ActionPersist      = "persist" // the running limits, in files of the machine
+	ActionUndo         = "undo"    // of the last change of limits, by an operator
+	ActionHook         = "hook"    // the operator's, called
+)
+
+// What became of it: Action.Result.
+const (
+	ResultApplied = "applied"
+	ResultDryRun  = "dry_run" // it would have been applied
+	ResultRefused = "refused" // for a reason that Why gives
+	ResultYielded = "yielded" // refused because somebody lowered the limit after ctwatch had raised it
+	ResultFailed  = "failed"
+)
+
+// Actions are all words of Action.What.
+func Actions() []string {
+	return []string{ActionRaiseMax, ActionRaiseBuckets, ActionPersist, ActionUndo, ActionHook}
+}
+
+// Results are all words of Action.Result.
+func Results() []string {
+	return []string{ResultApplied, ResultDryRun, ResultRefused, ResultYielded, ResultFailed}
+}
+
 // Action is something that ctwatch did, would have done, or was kept from doing.
 type Action struct {
 	Envelope
-	What    string `json:"what"`   // raise_max, raise_buckets, persist, undo, hook
-	From    uint64 `json:"from"`   // 0 where it is no number
-	To      uint64 `json:"to"`     //
-	Why     string `json:"why"`    // in words
-	Result  string `json:"result"` // applied, dry_run, refused, yielded, failed
-	Latency int64  `json:"latency_ns"`
+	What   string `json:"what"` // one of the Action constants
+	From   uint64 `json:"from"` // 0 where it is no number
+	To     uint64 `json:"to"`
+	Why    string `json:"why"`    // in words, with what it was derived from
+	Result string `json:"result"` // one of the Result constants
+	// Latency is how long it took from what gave rise to it: of a raise, from the first refused packet, the eviction or the
+	// look at the table until the new limit was read back.
+	Latency int64 `json:"latency_ns"`
+	// Took is how long the write itself took. Of buckets it bounds the time for which the kernel held up all tracked traffic.
+	Took int64 `json:"took_ns,omitempty"`
+
+	NS     uint64 `json:"ns,omitempty"`     // the namespace whose table gave rise to it; 0 is none
+	Cookie uint64 `json:"cookie,omitempty"` //
+	Name   string `json:"name,omitempty"`   // untrusted text
 }
 
 // Limit says that a limit of conntrack changed.

@@ -9,17 +9,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctwatch/ctwatch/internal/boot"
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/kmsg"
 	"github.com/ctwatch/ctwatch/internal/record"
-	"github.com/ctwatch/ctwatch/internal/remediate"
 	"github.com/ctwatch/ctwatch/internal/watch"
 	"github.com/ctwatch/ctwatch/test/lab"
 	"github.com/ctwatch/ctwatch/test/need"
 )
 
 func (s *session) Kernel(watch.Kernel) {}
-func (s *session) Boot(remediate.Boot) {}
+func (s *session) Boot(boot.Outlook)   {}
 func (s *session) Alive()              {}
 
 // incidents are the records of incidents so far.

@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ctwatch/ctwatch/internal/boot"
 	"github.com/ctwatch/ctwatch/internal/census"
 	"github.com/ctwatch/ctwatch/internal/netns"
 	"github.com/ctwatch/ctwatch/internal/record"
-	"github.com/ctwatch/ctwatch/internal/remediate"
 )
 
 const (
@@ -39,7 +39,7 @@ type survey struct {
 	ns      netns.Namespace // the zero Namespace: only for what the next boot gives
 	fillers *record.Fillers
 	err     error // why there are no fillers
-	boot    remediate.Boot
+	boot    boot.Outlook
 	bootErr error
 }
 
@@ -61,7 +61,7 @@ func (s *surveyor) ask(ns netns.Namespace) bool {
 }
 
 func (s *surveyor) work() {
-	var boot remediate.Boot
+	var outlook boot.Outlook
 	var bootErr error
 	var read time.Time
 	for ns := range s.wanted {
@@ -78,9 +78,9 @@ func (s *surveyor) work() {
 		}
 		if time.Since(read) >= bootAge || ns.Path == "" {
 			read = time.Now()
-			boot, bootErr = remediate.ReadBoot(s.root)
+			outlook, bootErr = boot.Read(s.root)
 		}
-		found.boot, found.bootErr = boot, bootErr
+		found.boot, found.bootErr = outlook, bootErr
 		s.done <- found
 	}
 }

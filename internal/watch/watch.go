@@ -6,9 +6,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/ctwatch/ctwatch/internal/boot"
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
-	"github.com/ctwatch/ctwatch/internal/remediate"
 )
 
 // lookEvery is how long at most nobody looks, however rarely samples are wanted: counters wrap, and limits change.
@@ -34,7 +34,7 @@ type Output interface {
 	Notice(text string)         // something that a person should know
 	Alive()                     // each tick, also while there is nothing to tell
 	Kernel(Kernel)              // after a sample, for each namespace whose table was read since the last
-	Boot(remediate.Boot)        // what limits the next boot will give, at the start and when it may have changed
+	Boot(boot.Outlook)          // what limits the next boot will give, at the start and when it may have changed
 }
 
 // Kernel is what the kernel's own counters of a namespace add up to since counting began, past their wrap.

@@ -1,5 +1,5 @@
-// Package remediate finds out what limits the machine's files give at the next boot.
-package remediate
+// Package boot finds out what limits the machine's files give at the next boot.
+package boot
 
 import (
 	"cmp"
@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Boot is what the files of a machine do to the limits of conntrack.
-type Boot struct {
+// Outlook is what the files of a machine do to the limits of conntrack.
+type Outlook struct {
 	// Persisted is what the files set, whether or not it comes into effect; nil where none does, or where they disagree
 	// and nobody knows which is read last.
 	Persisted Limits
@@ -38,13 +38,13 @@ type Line struct {
 	Note  string // why it sets nothing, if so
 }
 
-// ReadBoot reads the files below root ("" is the machine's own) and changes nothing. It takes for granted that the same
+// Read reads the files below root ("" is the machine's own) and changes nothing. It takes for granted that the same
 // kernel is booted again. It fails if there is a file that may not be read: what it sets is then unknown.
-func ReadBoot(root string) (Boot, error) {
+func Read(root string) (Outlook, error) {
 	t := &tree{root: cmp.Or(root, "/")}
 	in := readInputs(t)
 	if t.err != nil {
-		return Boot{}, fmt.Errorf("read limits of the next boot: %w", t.err)
+		return Outlook{}, fmt.Errorf("read limits of the next boot: %w", t.err)
 	}
 	return decide(in), nil
 }

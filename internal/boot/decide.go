@@ -1,13 +1,13 @@
-package remediate
+package boot
 
 import (
 	"fmt"
 )
 
 // decide tells what the files make of the limits.
-func decide(in inputs) Boot {
+func decide(in inputs) Outlook {
 	notes := in.unread()
-	var b Boot
+	var b Outlook
 	stages, kept := in.stages()
 	hashsize, begins, unknown := in.begin()
 	if why := in.unknown(); why != "" {

@@ -1,4 +1,4 @@
-package metrics
+package forecast
 
 import (
 	"math"
@@ -7,13 +7,13 @@ import (
 )
 
 // looks adds count(i) of max entries every step, from i = 0 to n-1.
-func looks(f *Forecast, step time.Duration, n int, max uint64, count func(i int) uint64) {
+func looks(f *Series, step time.Duration, n int, max uint64, count func(i int) uint64) {
 	for i := range n {
 		f.Add(time.Minute+time.Duration(i)*step, count(i), max)
 	}
 }
 
-func TestForecast(t *testing.T) {
+func TestSeries(t *testing.T) {
 	ramp := func(i int) uint64 { return uint64(1000 + 100*i) }
 	for _, c := range []struct {
 		name  string
@@ -49,7 +49,7 @@ func TestForecast(t *testing.T) {
 		}, 79},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var f Forecast
+			var f Series
 			looks(&f, c.step, c.n, c.max, c.count)
 			if got := f.SecondsToFull(); got != c.want && !(math.Abs(got-c.want) <= min(c.want, 1e6)/100) {
 				t.Errorf("full in %v s, want %v", got, c.want)
@@ -58,8 +58,8 @@ func TestForecast(t *testing.T) {
 	}
 }
 
-func TestForecastKeepsFewLooks(t *testing.T) {
-	var f Forecast
+func TestKeepsFewLooks(t *testing.T) {
+	var f Series
 	looks(&f, time.Millisecond, 100_000, 1<<40, func(i int) uint64 { return uint64(i) })
 	if n := len(f.points); n < 10 || n > 30 {
 		t.Errorf("%d looks are kept", n)
@@ -69,8 +69,8 @@ func TestForecastKeepsFewLooks(t *testing.T) {
 	}
 }
 
-func TestForecastIgnoresTimeThatStands(t *testing.T) {
-	var f Forecast
+func TestIgnoresTimeThatStands(t *testing.T) {
+	var f Series
 	for i := range 5 {
 		f.Add(time.Second, uint64(1000*i), 5000)
 	}

@@ -1,4 +1,4 @@
-package remediate
+package boot
 
 import (
 	"bytes"
@@ -27,7 +27,7 @@ func TestAgainstSystemd(t *testing.T) {
 		archive := chanceTree(rand.New(rand.NewPCG(seed, 1)))
 		root := plant(t, on612+modules+archive)
 		want := systemdSays(t, root)
-		b, err := ReadBoot(root)
+		b, err := Read(root)
 		must(t, err)
 		got := ""
 		if b.NextBoot.Max != nil && b.Persisted.Max != nil {

@@ -1,4 +1,5 @@
-package metrics
+// Package forecast tells from the last looks at a table how fast it grows, and when it will be full.
+package forecast
 
 import (
 	"math"
@@ -7,13 +8,13 @@ import (
 )
 
 const (
-	forecastWindow  = 10 * time.Second       // growth is looked for this far back
-	forecastSpacing = 500 * time.Millisecond // looks that come closer together stand for one
-	forecastFewest  = 3                      // looks that are kept however old they are, and needed to tell growth from a step
+	window  = 10 * time.Second       // growth is looked for this far back
+	spacing = 500 * time.Millisecond // looks that come closer together stand for one
+	fewest  = 3                      // looks that are kept however old they are, and needed to tell growth from a step
 )
 
-// Forecast tells from the last looks at a table when it will be full. The zero Forecast knows nothing.
-type Forecast struct {
+// Series is the last looks at a table. The zero Series knows nothing.
+type Series struct {
 	points []point // oldest first
 	max    uint64
 }
@@ -25,18 +26,18 @@ type point struct {
 
 // Add takes a look at the table: at boot, by CLOCK_BOOTTIME, it held count of max entries. A max of 0 is no limit, as it
 // is to the kernel. A look that is not later than the last one is ignored.
-func (f *Forecast) Add(boot time.Duration, count, max uint64) {
+func (f *Series) Add(boot time.Duration, count, max uint64) {
 	n := len(f.points)
 	if n > 0 && boot <= f.points[n-1].at {
 		return
 	}
 	f.max = max
-	if n > 1 && boot-f.points[n-2].at < forecastSpacing {
+	if n > 1 && boot-f.points[n-2].at < spacing {
 		f.points = f.points[:n-1]
 	}
 	f.points = append(f.points, point{boot, count})
 	old := 0
-	for len(f.points)-old > forecastFewest && boot-f.points[old].at > forecastWindow {
+	for len(f.points)-old > fewest && boot-f.points[old].at > window {
 		old++
 	}
 	f.points = slices.Delete(f.points, 0, old)
@@ -45,9 +46,9 @@ func (f *Forecast) Add(boot time.Duration, count, max uint64) {
 // Growth is by how many entries a second the table grows; 0 if it does not. One step, however high, is no growth, and a
 // look that is out of line hardly counts: it is the median of the slopes between all looks (Theil-Sen), or, so that a
 // flood is seen before half of them are of its time, the lower of the last two.
-func (f *Forecast) Growth() float64 {
+func (f *Series) Growth() float64 {
 	n := len(f.points)
-	if n < forecastFewest {
+	if n < fewest {
 		return 0
 	}
 	before, last := slope(f.points[n-3], f.points[n-2]), slope(f.points[n-2], f.points[n-1])
@@ -65,7 +66,7 @@ func (f *Forecast) Growth() float64 {
 }
 
 // SecondsToFull is in how many seconds the table will be full if it goes on like this: 0 if it is, +Inf if it does not fill.
-func (f *Forecast) SecondsToFull() float64 {
+func (f *Series) SecondsToFull() float64 {
 	if len(f.points) == 0 || f.max == 0 {
 		return math.Inf(1)
 	}

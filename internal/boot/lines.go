@@ -1,4 +1,4 @@
-package remediate
+package boot
 
 import "slices"
 

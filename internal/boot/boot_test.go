@@ -1,4 +1,4 @@
-package remediate
+package boot
 
 import (
 	"errors"
@@ -58,15 +58,15 @@ func must(t *testing.T, err error) {
 
 func n(v uint64) *uint64 { return &v }
 
-func readBoot(t *testing.T, archive string) Boot {
+func readBoot(t *testing.T, archive string) Outlook {
 	t.Helper()
-	b, err := ReadBoot(plant(t, archive))
+	b, err := Read(plant(t, archive))
 	must(t, err)
 	return b
 }
 
 // winners are the lines that win.
-func winners(b Boot) (won []string) {
+func winners(b Outlook) (won []string) {
 	for _, l := range b.Files {
 		if l.Wins {
 			won = append(won, place{l.File, l.Line}.String())
@@ -437,7 +437,7 @@ func TestNextBoot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := readBoot(t, c.files)
-			if diff := cmp.Diff(Boot{Persisted: c.persisted, NextBoot: c.next, Why: c.why}, Boot{Persisted: b.Persisted, NextBoot: b.NextBoot, Why: b.Why}); diff != "" {
+			if diff := cmp.Diff(Outlook{Persisted: c.persisted, NextBoot: c.next, Why: c.why}, Outlook{Persisted: b.Persisted, NextBoot: b.NextBoot, Why: b.Why}); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -474,7 +474,7 @@ func TestUnreadable(t *testing.T) {
 	} else {
 		must(t, os.Chmod(file, 0))
 	}
-	if b, err := ReadBoot(root); err == nil || !strings.Contains(err.Error(), file) {
+	if b, err := Read(root); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("got %+v, %v", b, err)
 	}
 }
@@ -486,7 +486,7 @@ func TestOddFiles(t *testing.T) {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil && !errors.Is(err, unix.ENOSYS) {
 		t.Fatal(err)
 	}
-	b, err := ReadBoot(root)
+	b, err := Read(root)
 	must(t, err)
 	if len(b.Files) != 0 || b.NextBoot.Max == nil {
 		t.Errorf("got %+v", b)
@@ -495,7 +495,7 @@ func TestOddFiles(t *testing.T) {
 
 // TestThisMachine reads the machine's own files, whatever they hold.
 func TestThisMachine(t *testing.T) {
-	b, err := ReadBoot("")
+	b, err := Read("")
 	if err != nil && !errors.Is(err, fs.ErrPermission) {
 		t.Fatal(err)
 	}
