@@ -14,10 +14,10 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ctwatch/ctwatch/internal/boot"
 	"github.com/ctwatch/ctwatch/internal/journal"
 	"github.com/ctwatch/ctwatch/internal/metrics"
 	"github.com/ctwatch/ctwatch/internal/record"
-	"github.com/ctwatch/ctwatch/internal/boot"
 	"github.com/ctwatch/ctwatch/internal/watch"
 )
 
