@@ -12,7 +12,6 @@ import (
 
 // Where a look into the table turns the verdict. Shares of what was walked.
 const (
-	mostlyPending  = 0.5 // of the entries: more than a service that works ever has
 	fewSources     = 0.3 // of these in one /24 (IPv6 /64)
 	oneDestination = 0.8 // of these for one address
 	mostlyIdle     = 0.5
@@ -152,8 +151,8 @@ func judgeFull(r *record.Incident) verdict {
 		}
 		return v
 	}
-	p := pendingIn(f)
-	if p.share > mostlyPending {
+	p := PendingIn(f)
+	if p.Share > MostlyPending {
 		return judgePending(f, p)
 	}
 	if f.Idle > mostlyIdle {
@@ -170,10 +169,10 @@ func judgeFull(r *record.Incident) verdict {
 }
 
 // realLoad is the verdict where most entries are of connections that work.
-func realLoad(f *record.Fillers, p pending) verdict {
+func realLoad(f *record.Fillers, p Pending) verdict {
 	v := verdict{kind: record.VerdictLimitTooSmall,
 		text:    "The limit is too small for the real load.",
-		reasons: []string{p.text},
+		reasons: []string{p.Text},
 		helps:   []string{"raising nf_conntrack_max, and nf_conntrack_buckets with it", "not tracking what needs no state (notrack), for the busiest services"},
 		not:     []string{"more buckets alone"},
 	}
@@ -197,49 +196,16 @@ func realLoad(f *record.Fillers, p pending) verdict {
 	return v
 }
 
-// pending is how many entries are of connections that were never completed.
-type pending struct {
-	share    float64 // of the entries
-	halfOpen bool    // many of them are TCP that was answered, and the answer was not: then unassured tells them, not unreplied
-	text     string
-}
-
-func pendingIn(f *record.Fillers) pending {
-	halfOpen := 0.0
-	for _, s := range f.State {
-		if s.Key == "tcp/SYN_RECV" {
-			halfOpen = s.Share
-		}
-	}
-	p := pending{share: 1 - f.Replied + halfOpen, halfOpen: halfOpen > 1-f.Replied}
-	p.text = fmt.Sprintf("%.1f %% of the entries never saw an answer", 100*(1-f.Replied))
-	if halfOpen > 0 {
-		p.text += fmt.Sprintf(", and %.1f %% never answered it (tcp/SYN_RECV)", 100*halfOpen)
-	}
-	if !f.Exact {
-		p.text += fmt.Sprintf(" (± %.1f, of %d looked at)", 100*f.Error, f.Walked)
-	}
-	return p
-}
-
-// of is the part of all pending entries that a row has.
-func (p pending) of(s record.Share) float64 {
-	if p.halfOpen {
-		return min(1, s.Share*(1-s.Assured)/p.share)
-	}
-	return min(1, s.Share*(1-s.Replied)/p.share)
-}
-
 // judgePending tells a flood from an outage: own clients, that is, with private addresses, that ask one address in vain.
-func judgePending(f *record.Fillers, p pending) verdict {
+func judgePending(f *record.Fillers, p Pending) verdict {
 	dst, one := first(f.Dst)
 	src, few := first(f.SrcNet)
-	one, few = one && p.of(dst) > oneDestination, few && p.of(src) > fewSources
+	one, few = one && p.Of(dst) > oneDestination, few && p.Of(src) > fewSources
 	if one && few && private(src.Key) && !p.halfOpen {
 		return verdict{kind: record.VerdictNoAnswer,
 			text: fmt.Sprintf("One destination, %s, does not answer: what is tried in vain fills the table.", dst.Key),
-			reasons: append([]string{p.text, fmt.Sprintf("%.1f %% of these are for %s", 100*p.of(dst), dst.Key),
-				fmt.Sprintf("%.1f %% come from %s, a private network", 100*p.of(src), src.Key)}, stands("the port is %s, with %.1f %%", f.Dport)...),
+			reasons: append([]string{p.Text, fmt.Sprintf("%.1f %% of these are for %s", 100*p.Of(dst), dst.Key),
+				fmt.Sprintf("%.1f %% come from %s, a private network", 100*p.Of(src), src.Key)}, stands("the port is %s, with %.1f %%", f.Dport)...),
 			helps: []string{fmt.Sprintf("finding out why %s does not answer", dst.Key),
 				"until then: rejecting what is for it before it is tracked, or not tracking it (notrack)",
 				"shorter nf_conntrack_tcp_timeout_syn_sent and nf_conntrack_udp_timeout"},
@@ -248,7 +214,7 @@ func judgePending(f *record.Fillers, p pending) verdict {
 	}
 	v := verdict{kind: record.VerdictFloodMany,
 		text:    "A flood of connections from many sources, never completed, fills the table.",
-		reasons: []string{p.text},
+		reasons: []string{p.Text},
 		not:     []string{"raising nf_conntrack_max: a flood fills that, too"},
 		helps: []string{"not tracking the service that is flooded (notrack), or dropping the packets before they are tracked (raw table)",
 			"shorter nf_conntrack_tcp_timeout_syn_sent, nf_conntrack_tcp_timeout_syn_recv and nf_conntrack_udp_timeout",
@@ -256,7 +222,7 @@ func judgePending(f *record.Fillers, p pending) verdict {
 	}
 	if few {
 		v.kind, v.text = record.VerdictFloodFew, "A flood of connections from few sources, never completed, fills the table."
-		v.reasons = append(v.reasons, fmt.Sprintf("%s holds %.1f %% of these", src.Key, 100*p.of(src)))
+		v.reasons = append(v.reasons, fmt.Sprintf("%s holds %.1f %% of these", src.Key, 100*p.Of(src)))
 		v.helps = append([]string{"looking at what that source does, and dropping or limiting it before it is tracked (raw table, or further out)"}, v.helps...)
 	} else {
 		v.reasons = append(v.reasons, stands("no source stands out: the largest, %s, holds %.1f %% of the entries", f.SrcNet)...)
