@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
-// textPrinter writes a line for a person when something changed: packets refused, entries evicted, another limit.
-// On a terminal it also shows the host's fill after each interval.
+// textPrinter writes a line for a person when something changed: packets refused, entries evicted, another limit. It
+// says what ctwatch did about it, or was kept from doing. On a terminal it also shows the host's fill after each interval.
 type textPrinter struct {
 	w       io.Writer
 	live    bool
@@ -39,6 +40,8 @@ func (p *textPrinter) Record(r record.Record) error {
 		return p.sample(r)
 	case *record.Incident:
 		return p.incident(r)
+	case *record.Action:
+		return p.line(&r.Envelope, "%s", action(r))
 	case *record.Limit:
 		return p.line(&r.Envelope, "%s %d -> %d by %s", r.Key, r.From, r.To, writer(r.Writer))
 	case *record.Gap:
@@ -156,6 +159,50 @@ func (p *textPrinter) incident(r *record.Incident) error {
 		return p.line(&r.Envelope, "incident %s: %s", r.ID, r.Verdict)
 	}
 	return nil
+}
+
+// action says what ctwatch did, or was kept from doing, how soon, and why.
+func action(r *record.Action) string {
+	what := map[string]string{
+		record.ActionRaiseMax: "raise " + conntrack.KeyMax, record.ActionRaiseBuckets: "raise " + conntrack.KeyBuckets,
+		record.ActionPersist: "write the limit for the next boots", record.ActionUndo: "take the last change back", record.ActionHook: "run the hook",
+	}[r.What]
+	if what == "" {
+		what = printable(r.What)
+	}
+	if r.Result == record.ResultYielded && r.To < r.From {
+		what = strings.TrimPrefix(what, "raise ") // it was lowered
+	}
+	switch {
+	case r.From > 0 && r.To > 0 && r.From != r.To:
+		what += fmt.Sprintf(" %d -> %d", r.From, r.To)
+	case r.From > 0 || r.To > 0:
+		what += fmt.Sprintf(" (%d)", max(r.From, r.To))
+	}
+	if r.NS > 0 {
+		what += " for " + netnsName(r.Name, r.NS)
+	}
+	text := strings.ReplaceAll(printable(r.Result), "_", " ") + ": " + what
+	if d := time.Duration(r.Latency); d > 0 && (r.Result == record.ResultApplied || r.Result == record.ResultFailed) {
+		text += fmt.Sprintf(", after %v", d.Round(time.Microsecond))
+	}
+	if r.Why != "" {
+		text += ": " + prose(r.Why)
+	}
+	return text
+}
+
+// prose is a text of our own that may hold others' words: what could trouble a terminal is escaped.
+func prose(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+	}
+	return b.String()
 }
 
 // writer names who changed a limit. The words are others'.

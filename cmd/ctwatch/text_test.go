@@ -86,3 +86,40 @@ func TestText(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestTextAction: one line says what was done or not, from what to what, how soon and why, whatever others' words hold.
+func TestTextAction(t *testing.T) {
+	for _, c := range []struct {
+		action record.Action
+		want   string
+	}{
+		{record.Action{What: record.ActionRaiseMax, Result: record.ResultApplied, From: 2000, To: 524288, Latency: 1234567, Took: 40000, NS: 7, Name: "pod a",
+			Why: "peak 1,990 of 2,000, growing 4,100/s; so: raise to 524,288"},
+			`applied: raise nf_conntrack_max 2000 -> 524288 for "pod a", after 1.235ms: peak 1,990 of 2,000, growing 4,100/s; so: raise to 524,288`},
+		{record.Action{What: record.ActionRaiseMax, Result: record.ResultRefused, From: 524288, Latency: 5, NS: 9, Why: "a flood from \x1b[31m203.0.113.0/24\n"},
+			`refused: raise nf_conntrack_max (524288) for net:[9]: a flood from \x1b[31m203.0.113.0/24\n`},
+		{record.Action{What: record.ActionRaiseMax, Result: record.ResultYielded, From: 524288, To: 131072, Why: `"kube-proxy" (pid 12) made it 131,072`},
+			`yielded: nf_conntrack_max 524288 -> 131072: "kube-proxy" (pid 12) made it 131,072`},
+		{record.Action{What: record.ActionRaiseMax, Result: record.ResultDryRun, From: 2000, To: 524288, Latency: 1000, Why: "peak 1,990"},
+			`dry run: raise nf_conntrack_max 2000 -> 524288: peak 1,990`},
+		{record.Action{What: record.ActionRaiseBuckets, Result: record.ResultFailed, From: 1024, To: 131072, Latency: 31_000_000, Why: "but: read-only file system"},
+			`failed: raise nf_conntrack_buckets 1024 -> 131072, after 31ms: but: read-only file system`},
+		{record.Action{What: record.ActionPersist, Result: record.ResultApplied, To: 524288, Latency: 2_000_000_000},
+			`applied: write the limit for the next boots (524288), after 2s`},
+		{record.Action{What: record.ActionUndo, Result: record.ResultApplied, From: 524288, To: 2000, Why: "\"root\" ran `ctwatch limit undo`"},
+			"applied: take the last change back 524288 -> 2000: \"root\" ran `ctwatch limit undo`"},
+		{record.Action{What: record.ActionHook, Result: record.ResultFailed, Latency: 10_000_000_000, Why: "it took longer than 10s"},
+			`failed: run the hook, after 10s: it took longer than 10s`},
+		{record.Action{What: "a\nb", Result: "dry\x1b", From: 1, To: 1, Why: "bad\xff\u202e"}, `"dry\x1b": "a\nb" (1): bad` + "\ufffd" + `\u202e`},
+	} {
+		var out strings.Builder
+		p := &textPrinter{w: &out}
+		record.Stamp(&c.action, 1, time.Date(2026, 11, 23, 3, 0, 18, 0, time.Local), 0)
+		if err := p.Record(&c.action); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff("03:00:18 "+c.want+"\n", out.String()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}

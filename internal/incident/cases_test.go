@@ -221,3 +221,40 @@ func TestLimitRestored(t *testing.T) {
 	want(t, "limit after it was raised, of a table that nobody read again", uint64(4000), in.Limits.After)
 	want(t, "fill at the peak", 1.0, in.PeakFill)
 }
+
+// TestWhoLowered: a verdict names who lowered the limit, when that writes, and the setting that ends it; and nobody's text
+// stands outside of quotes.
+func TestWhoLowered(t *testing.T) {
+	for _, c := range []struct {
+		writer  record.Writer
+		reasons []string // parts of them
+		helps   string
+	}{
+		{record.Writer{PID: 9, Comm: "kube-proxy", Unit: "pod:1"}, []string{`kube-proxy (pid 9, "pod:1") lowered it`, "kube-proxy does so because it sets 32,768"}, "conntrack.maxPerCore: 0"},
+		{record.Writer{PID: 9, Comm: "sysctl", Unit: "firewalld.service"}, []string{`firewalld (pid 9, "sysctl", "firewalld.service") lowered it`, "firewalld does so because its line in modprobe.d"}, "`ctwatch limit show`"},
+		{record.Writer{PID: 9, Comm: "a\x1bb"}, []string{`"a\x1bb" (pid 9) lowered it`}, "is not known"},
+		{record.Writer{}, []string{"somebody who was not seen lowered it"}, "`ctwatch limit show`"},
+	} {
+		s := newStory()
+		s.table(1, 900, 1000)
+		s.sample(time.Second)
+		s.feed(&record.Limit{Key: "nf_conntrack_max", From: 1000, To: 500, Writer: c.writer})
+		s.table(1, 900, 500).Drops[conntrack.TableFull] = 3
+		s.sample(time.Second)
+		in := s.last(t, 1, conntrack.TableFull)
+		want(t, "verdict", record.VerdictLimitLowered, in.VerdictKind)
+		for _, part := range c.reasons {
+			if !slices.ContainsFunc(in.Reasons, func(r string) bool { return strings.Contains(r, part) }) {
+				t.Errorf("%+v: no reason says %q: %q", c.writer, part, in.Reasons)
+			}
+		}
+		if !strings.Contains(in.Helps[0], c.helps) {
+			t.Errorf("%+v: what helps is %q, without %q", c.writer, in.Helps[0], c.helps)
+		}
+		for _, text := range slices.Concat(in.Reasons, in.Helps) {
+			if strings.Contains(text, "\x1b") {
+				t.Errorf("a control character is in %q", text)
+			}
+		}
+	}
+}

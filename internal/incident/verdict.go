@@ -8,6 +8,7 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/rival"
 )
 
 // Where a look into the table turns the verdict. Shares of what was walked.
@@ -131,11 +132,15 @@ func longChain(r *record.Incident) verdict {
 // judgeFull tells why a table was full. A flood comes before idle entries: it would fill what these leave.
 func judgeFull(r *record.Incident) verdict {
 	if c, ok := lowered(r); ok {
+		by := rival.Of(c.Writer)
 		v := verdict{kind: record.VerdictLimitLowered,
 			text:    fmt.Sprintf("nf_conntrack_max was lowered from %d to %d, below what was in use.", c.From, c.To),
-			reasons: []string{fmt.Sprintf("%s lowered it at %s, when the table held %d entries", who(c.Writer), c.Time.UTC().Format(time.RFC3339), c.InUse)},
-			helps:   []string{"the old limit again, and the setting of whoever lowered it"},
+			reasons: []string{fmt.Sprintf("%s lowered it at %s, when the table held %d entries", rival.Who(c.Writer), c.Time.UTC().Format(time.RFC3339), c.InUse)},
+			helps:   []string{"the old limit again, and what keeps whoever lowered it from doing so again: " + by.Setting},
 			not:     []string{"raising it alone: whoever lowered it does so again"},
+		}
+		if by.Why != "" {
+			v.reasons = append(v.reasons, by.Name+" does so because "+by.Why)
 		}
 		return v
 	}
@@ -255,17 +260,6 @@ func lowered(r *record.Incident) (record.Change, bool) {
 		}
 	}
 	return record.Change{}, false
-}
-
-func who(w record.Writer) string {
-	if w.PID == 0 {
-		return "somebody who was not seen"
-	}
-	text := fmt.Sprintf("%q (pid %d", w.Comm, w.PID)
-	if w.Unit != "" {
-		text += fmt.Sprintf(", %q", w.Unit)
-	}
-	return text + ")"
 }
 
 func first(s []record.Share) (record.Share, bool) {

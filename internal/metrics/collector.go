@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/rival"
 )
 
 // collector makes the metrics of a State, all of one moment.
@@ -46,7 +47,7 @@ func (c collector) gather() batch {
 			b.counter(c.actions, s.actions[action{what, result}], what, result)
 		}
 	}
-	for _, by := range writers() {
+	for _, by := range rival.Groups() {
 		b.counter(c.changes, s.limits[by], by)
 	}
 	c.machine(&b)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/rival"
 )
 
 // blindFor is for how long after the program was found blind, and attached anew, the metrics say so: for some scrapes.
@@ -85,7 +86,7 @@ func (s *State) Record(r record.Record) error {
 		}
 		s.actions[action{r.What, r.Result}]++
 	case *record.Limit:
-		s.limits[writerOf(r.Writer)]++
+		s.limits[rival.Of(r.Writer).By]++
 	case *record.Gap:
 		if r.Why == record.GapBlind {
 			s.blind = s.boot + blindFor

@@ -111,7 +111,7 @@ func TestAll(t *testing.T) {
 	s.tell(&record.Incident{Phase: record.PhaseUpdate, ID: "1", NS: 7, Cookie: 1007, Name: "blue", Cause: conntrack.TableFull})
 	s.tell(&record.Incident{Phase: record.PhaseClose, ID: "2", NS: 1, Cookie: 1001, Host: true, Cause: conntrack.Clash})
 	s.tell(&record.Action{What: "raise_max", From: 262144, To: 524288, Result: "applied"})
-	s.tell(&record.Limit{Key: "nf_conntrack_max", From: 524288, To: 262144, Writer: record.Writer{PID: 9, Comm: "kube-proxy"}})
+	s.tell(&record.Limit{Key: "nf_conntrack_max", From: 524288, To: 262144, Writer: record.Writer{PID: 9, Comm: "k3s-server", Unit: "k3s.service"}})
 	s.tell(&record.Gap{Why: "blind"})
 	var totals conntrack.Totals
 	totals[conntrack.CounterDrop], totals[conntrack.CounterEarlyDrop], totals[conntrack.CounterFound] = 4, 8, 1<<40

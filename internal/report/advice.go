@@ -1,72 +1,22 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
-	"math/bits"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
 )
 
-// What the plan for a limit goes by: busy servers are seeded with 524,288, and a table more than a fifth full is a worry.
-const (
-	leastLimit    = 524288
-	mostLimit     = 1 << 30 // the largest power of two that nf_conntrack_max, an int, can hold
-	calmFill      = 0.2
-	bytesPerEntry = 376 // of kernel memory that no cgroup counts: 256 and 128, less what pages round (6.18)
-	bytesPerHash  = 8
-)
-
-// plan is what the limit should be.
-type plan struct {
-	limit   uint64
-	buckets uint64 // 0: as they are
-	why     string
-	cost    string
-}
-
-// planFor derives the limit from the peak.
-func planFor(i *Incident) plan {
-	peak := max(i.PeakCount, 1)
-	power := powerOfTwo(5 * peak)
-	p := plan{limit: min(max(power, leastLimit), mostLimit)}
-	p.why = fmt.Sprintf("the peak of %s divided by %s is %s; the next power of two is %s", several(peak, "entry"), percent(calmFill), number(5*peak), number(power))
-	switch {
-	case power < leastLimit:
-		p.why += fmt.Sprintf(", and %s is the least for a busy machine", number(leastLimit))
-	case power > mostLimit:
-		p.why += fmt.Sprintf(", and the kernel takes %s at most", number(mostLimit))
-	}
-	// Each entry is in two chains: with limit/4 buckets a full table has chains of 8.
-	if buckets := p.limit / 4; i.Buckets > 0 && i.Buckets < buckets {
-		p.buckets = buckets
-	}
-	p.cost = fmt.Sprintf("about %s of kernel memory when the table is full (%d bytes an entry, for each namespace that fills its own)",
-		size(p.limit*bytesPerEntry), bytesPerEntry)
-	if p.buckets > 0 {
-		p.cost += fmt.Sprintf(", and %s for the buckets (%d bytes each)", size(p.buckets*bytesPerHash), bytesPerHash)
-	}
-	return p
-}
-
-func powerOfTwo(n uint64) uint64 {
-	if n <= 1 {
-		return 1
-	}
-	return 1 << min(bits.Len64(n-1), 62)
-}
-
 // stepsFor says what to do next, in the order in which to do it.
-func stepsFor(i *Incident) []step {
+func (r *Report) stepsFor(i *Incident) []step {
 	switch i.VerdictKind {
 	case record.VerdictLimitTooSmall:
-		return append(raise(i), proof(i)...)
+		return slices.Concat(r.settle(i), raise(i), r.heal(i), proof(i))
 	case record.VerdictLimitLowered:
-		return append(restore(i), proof(i)...)
+		return slices.Concat(restore(i), r.heal(i), proof(i))
 	case record.VerdictFloodFew, record.VerdictFloodMany:
 		return append(flood(i), proof(i)...)
 	case record.VerdictNoAnswer:
@@ -92,99 +42,13 @@ func stepsFor(i *Incident) []step {
 				[]string{"ovs-appctl dpctl/ct-stats-show"}},
 		}, proof(i)...)
 	case record.VerdictFull:
-		return append(append([]step{lookInto(i), {say("Where few addresses lead, or most entries are marked UNREPLIED, it is a flood: then do %s raise the limit. Else:", stressed("not")), nil}},
-			raise(i)...), proof(i)...)
+		return slices.Concat(r.settle(i), []step{lookInto(i), {say("Where few addresses lead, or most entries are marked UNREPLIED, it is a flood: then do %s raise the limit. Else:", stressed("not")), nil}},
+			raise(i), r.heal(i), proof(i))
 	}
 	return append([]step{
 		{say("See which protocol trackers and helpers are loaded, and remove those that nobody needs:"),
 			[]string{"grep -E '^nf_(conntrack|nat)_' /proc/modules"}},
 	}, proof(i)...)
-}
-
-// raise is for a limit that is too small, as the machine stands now.
-func raise(i *Incident) []step {
-	p := planFor(i)
-	if after := i.limitNow(); after >= p.limit || after == 0 && i.Limits.Before != 0 {
-		if i.Limits.NextBoot != nil && *i.Limits.NextBoot >= p.limit {
-			return []step{{say("The limit is %s now, and will be %s after the next boot. The plan was %s (%s): nothing is left to do.",
-				stressed(limit(after)), number(*i.Limits.NextBoot), number(p.limit), p.why), nil}}
-		}
-		return []step{{say("The limit is %s already, which is enough (%s). Have it survive the next boot:", stressed(limit(after)), p.why), persist(cmp.Or(after, p.limit), 0)}}
-	}
-	verb := "Raise the limit"
-	if i.limitNow() > i.Limits.Before {
-		verb = "The limit is " + number(i.limitNow()) + " now. Raise it further,"
-	}
-	steps := []step{{say("%s to %s: %s. It costs %s. This takes effect at once and delays no packet. On the machine itself, not in a container:",
-		verb, stressed(number(p.limit)), p.why, p.cost), []string{fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", p.limit)}}}
-	if p.buckets > 0 {
-		steps = append(steps, step{say("In a calm minute, raise the buckets from %s to %s, so that chains stay short. All tracked traffic waits while the kernel rebuilds its table, for a moment that grows with the number of entries:",
-			i.Buckets, p.buckets), []string{setBuckets(p.buckets)}})
-	}
-	return append(steps, step{say("Have it survive the next boot. The module has to be loaded before the setting is applied, or it is lost:"), persist(p.limit, p.buckets)},
-		otherFiles())
-}
-
-// persist are commands that write what is not 0 where the next boot finds it, each in a file of its own: one can be written
-// again without the other. The files' names sort after 99-sysctl.conf.
-func persist(limit, buckets uint64) []string {
-	var c []string
-	if limit > 0 {
-		c = append(c, fmt.Sprintf("echo 'net.netfilter.nf_conntrack_max = %d' > /etc/sysctl.d/99-zz-conntrack-max.conf", limit))
-	}
-	if buckets > 0 {
-		c = append(c, fmt.Sprintf("echo 'net.netfilter.nf_conntrack_buckets = %d' > /etc/sysctl.d/99-zz-conntrack-buckets.conf", buckets))
-	}
-	return append(c, "echo nf_conntrack > /etc/modules-load.d/conntrack.conf")
-}
-
-// otherFiles finds settings that would win.
-func otherFiles() step {
-	return step{say("See that no other file sets it, too: the last one wins, and %s is read last by %s, not at all by systemd:",
-		typed("/etc/sysctl.conf"), typed("sysctl --system")),
-		[]string{"grep -rsnE 'nf_conntrack(_max|[*])' /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d /etc/ufw/sysctl.conf"}}
-}
-
-func setBuckets(n uint64) string {
-	return fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_buckets=%d || echo %d > /sys/module/nf_conntrack/parameters/hashsize", n, n)
-}
-
-// restore is for a limit that somebody lowered.
-func restore(i *Incident) []step {
-	var steps []step
-	to := max(i.Limits.Before, planFor(i).limit)
-	for _, c := range i.Changes {
-		if c.To < c.From && c.Key == conntrack.KeyMax {
-			steps = append(steps, step{sentences(say("Have %s leave the limit alone: it set %s from %s to %s.", who(c.Writer), typed(c.Key), c.From, c.To), knob(c.Writer)), nil})
-			to = max(to, c.From)
-			break
-		}
-	}
-	if len(steps) == 0 {
-		steps = append(steps, step{say("Find what lowered the limit: kube-proxy, tuned, a firewall's scripts and configuration management are known to."), []string{
-			"grep -rsnE 'conntrack_max|hashsize' /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d /etc/tuned /usr/lib/tuned /etc/modprobe.d /etc/ufw"}})
-	}
-	if i.limitNow() >= to {
-		return append(steps, step{say("The limit is %s again. Have it survive the next boot:", i.limitNow()), persist(i.limitNow(), 0)})
-	}
-	return append(steps,
-		step{say("Set it back to %s. On the machine itself, not in a container:", to), []string{fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d", to)}},
-		step{say("Have it survive the next boot:"), persist(to, 0)}, otherFiles())
-}
-
-// knob is how those who are known to set the limit are told not to.
-func knob(w record.Writer) line {
-	switch comm := strings.ToLower(w.Comm); {
-	case strings.HasPrefix(comm, "kube-proxy"):
-		return say("Its flag %s sets none at all, %s sets a least one.", typed("--conntrack-max-per-core=0"), typed("--conntrack-min"))
-	case strings.HasPrefix(comm, "tuned"):
-		return say("%s says which profile it applies; %s in its configuration keeps the limit out.", typed("tuned-adm active"), typed("reapply_sysctl_exclude"))
-	case strings.HasPrefix(comm, "pve-firewall"):
-		return say("Its option %s in %s is what it sets.", typed("nf_conntrack_max"), typed("host.fw"))
-	case strings.HasPrefix(comm, "ufw"):
-		return say("It applies %s.", typed("/etc/ufw/sysctl.conf"))
-	}
-	return nil
 }
 
 // flood is for a table full of what nobody answers.
@@ -337,20 +201,6 @@ func idle(i *Incident) []step {
 		"echo nf_conntrack > /etc/modules-load.d/conntrack.conf"}})
 }
 
-func moreBuckets(i *Incident) []step {
-	want := powerOfTwo(max(i.Limits.After, i.PeakCount, 65536))
-	if want <= i.Buckets {
-		want = powerOfTwo(2 * i.Buckets)
-	}
-	want = min(want, 1<<27)
-	return []step{
-		{say("In a calm minute, raise the buckets from %s to %s: then a table as full as the limit allows has chains of two entries on average. They cost %s (%s bytes each). All tracked traffic waits while the kernel rebuilds its table, for a moment that grows with the number of entries. On the machine itself, not in a container:",
-			i.Buckets, want, size(want*bytesPerHash), uint64(bytesPerHash)), []string{setBuckets(want)}},
-		{say("Have it survive the next boot, together with the limit as it is. (Never set %s as an option of the module alone: it multiplies the limit by 8.)", typed("hashsize")), persist(i.limitNow(), want)},
-		otherFiles(),
-	}
-}
-
 func collisions(i *Incident) []step {
 	return []step{
 		{say("Find the rules that translate source addresses (%s):", inside(i)), []string{
@@ -384,12 +234,4 @@ func proof(i *Incident) []step {
 		ago = "24h"
 	}
 	return []step{{say("See that it helped:"), []string{"ctwatch report --since " + ago}}}
-}
-
-// limit writes a value of nf_conntrack_max.
-func limit(n uint64) string {
-	if n == 0 {
-		return "0 (none)"
-	}
-	return number(n)
 }

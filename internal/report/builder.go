@@ -164,6 +164,7 @@ func (b *builder) finish(d Damage) *Report {
 		}
 		in := i.finish()
 		in.now = cmp.Or(b.o.Limit, b.limit) // the former is known from further on
+		in.written = b.written(in.Time)
 		b.r.Incidents = append(b.r.Incidents, in)
 	}
 	slices.SortStableFunc(b.r.Incidents, func(x, y Incident) int { return x.Started.Compare(y.Started) })
@@ -176,6 +177,21 @@ func (b *builder) finish(d Damage) *Report {
 		b.r.Hosts = append(b.r.Hosts, b.o.Host)
 	}
 	return b.r
+}
+
+// written is what limit was written for the next boot after a time, and not taken back since; nil if none was.
+func (b *builder) written(after time.Time) (limit *uint64) {
+	for n := range b.r.Actions {
+		a := &b.r.Actions[n]
+		switch {
+		case a.Result != record.ResultApplied || !a.Time.After(after):
+		case a.What == record.ActionPersist && a.To > 0:
+			limit = &a.To
+		case a.What == record.ActionUndo:
+			limit = nil
+		}
+	}
+	return limit
 }
 
 // topUp adds to the totals what incidents know and no sample came to tell, because the daemon ended before.

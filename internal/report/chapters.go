@@ -36,6 +36,13 @@ func (r *Report) document(c clock, x extent) *document {
 	default:
 		r.several(d, c, x)
 	}
+	if b := r.elsewhere(c); len(b.Timeline) > 0 && !r.asked {
+		title := "Changes and actions"
+		if len(r.Incidents) > 0 {
+			title = "Changes and actions outside of incidents"
+		}
+		d.Sections = append(d.Sections, section{ID: "changes", Title: say("%s", title), Blocks: []block{b}})
+	}
 	d.Sections = append(d.Sections, r.unseenChapter(c))
 	return d
 }
@@ -154,7 +161,7 @@ func (r *Report) calm(d *document, c clock) {
 			d.Lead = sentences(d.Lead, say("The fullest table was that of %s: %s, at %s.", place(n.Name, n.NS, n.Host), percent(*n.PeakFill), c.moment(*n.PeakTime)))
 		}
 	}
-	d.Lead = sentences(d.Lead, say("It watched %s of the window.", r.watchedShare()))
+	d.Lead = sentences(d.Lead, r.inTime(c), say("ctwatch watched %s of the window.", r.watchedShare()))
 	d.Figures = []figure{
 		{Label: "Packets refused", Value: say("%s", r.Totals.Total()), Alarm: r.Totals.Total() > 0},
 		{Label: "Peak fill", Value: say("%s", r.peakFill())},
@@ -165,9 +172,20 @@ func (r *Report) calm(d *document, c clock) {
 	if g := r.netnsGrid(c); len(g.Rows) > 0 {
 		d.Sections = append(d.Sections, section{ID: "tables", Title: say("The tables"), Blocks: []block{{Grid: &g}}})
 	}
-	if b := r.changesTimeline(c); len(b.Timeline) > 0 {
-		d.Sections = append(d.Sections, section{ID: "changes", Title: say("Changes and actions"), Blocks: []block{b}})
+}
+
+// inTime says that ctwatch raised the limit by itself before anything was refused.
+func (r *Report) inTime(c clock) line {
+	var last *record.Action
+	for n := range r.Actions {
+		if a := &r.Actions[n]; a.What == record.ActionRaiseMax && a.Result == record.ResultApplied && a.NS != 0 {
+			last = a
+		}
 	}
+	if last == nil {
+		return nil
+	}
+	return say("ctwatch raised the limit from %s to %s at %s.", stressed(limit(last.From)), stressed(limit(last.To)), c.moment(last.Time))
 }
 
 func fillOf(n NetNS) float64 {
@@ -241,31 +259,6 @@ func logFigure(lines *uint64, refused uint64) figure {
 		return figure{Label: "Kernel log lines", Value: say("%s", *lines)}
 	}
 	return figure{Label: "Kernel log lines", Value: say("%s", *lines), Note: say("one for each %s packets", max(1, refused / *lines))}
-}
-
-// changesTimeline is what happened to the limits, and what ctwatch did, over the whole window.
-func (r *Report) changesTimeline(c clock) block {
-	type at struct {
-		time time.Time
-		text line
-	}
-	var all []at
-	for n := range r.Limits {
-		l := &r.Limits[n]
-		all = append(all, at{l.Time, changed(record.Change{Key: l.Key, From: l.From, To: l.To, Writer: l.Writer})})
-	}
-	for n := range r.Actions {
-		all = append(all, at{r.Actions[n].Time, acted(&r.Actions[n])})
-	}
-	slices.SortStableFunc(all, func(a, b at) int { return a.time.Compare(b.time) })
-	var b block
-	for _, e := range all[:min(len(all), 50)] {
-		b.Timeline = append(b.Timeline, event{Time: c.moment(e.time), Text: e.text})
-	}
-	if n := len(all) - len(b.Timeline); n > 0 {
-		b.Timeline = append(b.Timeline, event{Text: say("and %s more (--format json has them all)", uint64(n))})
-	}
-	return b
 }
 
 func (r *Report) unseenChapter(c clock) section {

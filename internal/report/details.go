@@ -16,9 +16,9 @@ func (r *Report) chapters(i *Incident, c clock, x extent) []section {
 		{Title: say("Why"), Blocks: i.evidence()},
 		{Title: say("Who filled the table"), Blocks: i.fillers(c, x)},
 		{Title: say("True loss and the kernel log"), Blocks: []block{{Text: i.logged()}}},
-		{Title: say("What was done"), Blocks: []block{r.done(i, c)}},
+		{Title: say("What did ctwatch do?"), Blocks: r.done(i, c, x)},
 		{Title: say("Will it come back?"), Blocks: r.comeback(i)},
-		{Title: say("What to do next"), Blocks: []block{{Steps: stepsFor(i)}}},
+		{Title: say("What to do next"), Blocks: []block{{Steps: r.stepsFor(i)}}},
 	}
 	for n := range all {
 		all[n].ID = slug(all[n].Title.String()) + "-" + i.ID
@@ -150,20 +150,6 @@ func (i *Incident) evidence() []block {
 	return blocks
 }
 
-func (r *Report) done(i *Incident, c clock) block {
-	var b block
-	for _, a := range r.actionsOf(i) {
-		b.List = append(b.List, say("%s: %s", c.time(a.Time, false), acted(a)))
-	}
-	if len(b.List) == 0 {
-		b.List = append(b.List, say("ctwatch did nothing: no action is on record."))
-	}
-	for _, ch := range r.changesOf(i) {
-		b.List = append(b.List, say("%s: %s", c.time(ch.Time, false), changed(ch)))
-	}
-	return b
-}
-
 func (r *Report) comeback(i *Incident) []block {
 	o := r.outlook(i)
 	facts := []fact{
@@ -178,7 +164,7 @@ func (r *Report) comeback(i *Incident) []block {
 			persisted = say("%s", limit(*p))
 		}
 		boot := say("not known")
-		if n := i.Limits.NextBoot; n != nil {
+		if n := i.nextBoot(); n != nil {
 			boot = say("%s", limit(*n))
 		}
 		if i.Limits.Why != "" {

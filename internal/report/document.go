@@ -164,13 +164,19 @@ func sentence(s string) line {
 	if s == "" {
 		return nil
 	}
-	if !strings.ContainsAny(s[len(s)-1:], ".!?") {
-		s += "."
-	}
 	if c := s[0]; c >= 'a' && c <= 'z' {
 		if word, _, _ := strings.Cut(s, " "); !strings.ContainsAny(word, "_/.:=") { // nf_conntrack_max stays as it is
 			s = string(c-'a'+'A') + s[1:]
 		}
+	}
+	return tail(s)
+}
+
+// tail is the end of a sentence, in others' words.
+func tail(s string) line {
+	s = strings.TrimSpace(s)
+	if s == "" || !strings.ContainsAny(s[len(s)-1:], ".!?") {
+		s += "."
 	}
 	var l line
 	for i, part := range strings.Split(s, "`") {

@@ -43,12 +43,23 @@ func hostileReport(t *testing.T, text string) *Report {
 	i.Changes = []record.Change{{Time: s.wall, Key: text, From: 1, To: 2, Writer: record.Writer{PID: 1, Comm: text, Unit: text}}}
 	i.VerdictKind = record.VerdictFloodFew
 	s.add(i)
+	third := *i
+	third.ID, third.Cookie, third.VerdictKind = "20261124-010003-abcd", 9, record.VerdictLimitLowered
+	third.Changes = []record.Change{{Time: s.wall, Key: conntrack.KeyMax, From: 2, To: 1, Writer: record.Writer{PID: 1, Comm: text, Unit: text}}}
+	s.add(&third)
 	second := *i
 	second.ID, second.Cause, second.Cookie = "20261124-010002-abcd", conntrack.Clash, 8
 	second.VerdictKind, second.Closed, second.Trigger, second.Fillers = text, text, text, nil
 	s.add(&second)
 	s.add(&record.Limit{Key: text, From: 1, To: 2, Writer: record.Writer{PID: 1, Comm: text, Unit: text}})
 	s.add(&record.Action{What: text, Why: text, Result: text})
+	s.add(&record.Limit{Key: conntrack.KeyMax, From: 2, To: 1, Writer: record.Writer{PID: 1, Comm: text, Unit: text}})
+	for _, result := range record.Results() {
+		for _, what := range record.Actions() {
+			s.add(&record.Action{What: what, Result: result, From: 2, To: 1, Why: text, Name: text, NS: n.NS, Cookie: n.Cookie})
+			s.add(&record.Action{What: what, Result: result, From: 1, To: 2, Why: text, Name: text, NS: 9, Cookie: 9})
+		}
+	}
 	s.add(&record.Gap{Why: text, From: s.wall, To: s.wall.Add(time.Second)})
 	s.pass(2 * time.Second).add(&record.Stop{})
 	return build(t, s.source())

@@ -23,6 +23,7 @@ type incident struct {
 	moved   instant         // when a packet of its cause was last refused
 	peak    uint64
 	peakAt  time.Time
+	lossAt  time.Time // of the first sample that tells of a loss
 	plot    *plot
 	sampled bool
 }
@@ -55,7 +56,7 @@ func (b *builder) newIncident(r *record.Incident) *incident {
 		b.order = append(b.order, i)
 	}
 	*i = incident{
-		key: key{r.Cookie, r.NS}, run: b.run,
+		key: key{r.Cookie, r.NS}, run: b.run, last: *r,
 		begun: r.Boottime - max(0, r.Time.Sub(r.Started)).Nanoseconds(),
 		plot:  &plot{wall: r.Started.Add(-maxAround), width: int64(100 * time.Millisecond)},
 	}
@@ -112,6 +113,9 @@ func (i *incident) draw(p *point) {
 	if p.count != nil && p.boot >= i.begun-time.Second.Nanoseconds() && (!i.sampled || *p.count > i.peak) {
 		i.sampled, i.peak, i.peakAt = true, *p.count, p.wall
 	}
+	if i.lossAt.IsZero() && p.moved[i.last.Cause] > 0 && p.boot >= i.begun {
+		i.lossAt = p.wall
+	}
 	// An incident is closed after a quiet time that may be longer than itself: that would make its columns coarse.
 	quietSince := max(i.last.Duration, i.moved.boot-i.begun)
 	if i.plot == nil || p.boot-i.begun > quietSince+maxAround.Nanoseconds() {
@@ -140,6 +144,9 @@ func (i *incident) finish() Incident {
 	r := Incident{Incident: i.last, Interrupted: i.interrupted}
 	if i.sampled {
 		r.PeakTime = &i.peakAt
+	}
+	if !i.lossAt.IsZero() {
+		r.lossAt = &i.lossAt
 	}
 	if !i.closed {
 		i.topUp(&r)

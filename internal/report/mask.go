@@ -31,6 +31,10 @@ func (r *Report) Redact() {
 	for i := range r.NetNS {
 		r.NetNS[i].Name = m.namespace(r.NetNS[i].Name, r.NetNS[i].Host)
 	}
+	for i := range r.Actions {
+		a := &r.Actions[i]
+		a.Name = m.namespace(a.Name, r.isHost(a.NS, a.Cookie))
+	}
 	for i := range r.Limits {
 		r.Limits[i].Unit = m.name("unit", r.Limits[i].Unit)
 	}
@@ -52,6 +56,12 @@ func (r *Report) Redact() {
 	}
 	// Addresses may be anywhere: in the rankings, in names that were kept, in fields that are yet to come.
 	eachString(reflect.ValueOf(r).Elem(), m.addresses)
+}
+
+// isHost reports whether a namespace is known to be the host's own.
+func (r *Report) isHost(ns, cookie uint64) bool {
+	return slices.ContainsFunc(r.Incidents, func(i Incident) bool { return i.Host && i.NS == ns && i.Cookie == cookie }) ||
+		slices.ContainsFunc(r.NetNS, func(n NetNS) bool { return n.Host && n.NS == ns && n.Cookie == cookie })
 }
 
 // masker knows which word stands for what.

@@ -13,7 +13,7 @@ import (
 func TestRedact(t *testing.T) {
 	secret := []string{
 		"203.0.113.7", "203.0.113.0/24", "2001:db8::17", "2001:db8:1::/64", "192.0.2.1", "198.51.100.9", "fe80::1%eth0", "::ffff:192.0.2.33",
-		"payroll-db", "docker:3f4e5d6c7b8a", "customer-acme.service", "edge-7.example.net", "2001:DB8::17",
+		"payroll-db", "payroll-web", "docker:3f4e5d6c7b8a", "customer-acme.service", "edge-7.example.net", "2001:DB8::17",
 	}
 	s := newScene(day)
 	s.add(&record.Start{Hostname: "edge-7.example.net", Probe: "kprobe"})
@@ -36,6 +36,9 @@ func TestRedact(t *testing.T) {
 	i.Sufferers = &record.Sufferers{Packets: 3, Src: share("198.51.100.9", "203.0.113.7"), Ifname: share("eth0")}
 	i.Changes = []record.Change{{Time: s.wall, Key: "nf_conntrack_max", From: 2000, To: 1000, Writer: record.Writer{PID: 9, Comm: "kube-proxy", Unit: "customer-acme.service"}}}
 	s.add(i).add(&record.Action{What: "raise_max", Result: "refused", Why: "one source, 203.0.113.7, holds most"})
+	s.add(&record.Action{What: "raise_max", Result: "applied", From: 1000, To: 2000, NS: 4026539999, Cookie: 99, Name: "payroll-web",
+		Why: "payroll-db: 1,000 of 1,000 entries; the largest source, 2001:db8:1::/64, holds 4.0 %; in payroll-web, too"})
+	s.add(&record.Action{What: "raise_max", Result: "yielded", From: 2000, To: 1000, Why: "\"kube-proxy\" (pid 9, \"customer-acme.service\") made it 1,000"})
 	r := build(t, s.source())
 	plain := all(t, r)
 	r.Redact()

@@ -73,7 +73,9 @@ type Incident struct {
 
 	plot *plot
 
-	now *uint64 // nf_conntrack_max as last known; nil where only the incident tells
+	now     *uint64    // nf_conntrack_max as last known; nil where only the incident tells
+	written *uint64    // what ctwatch wrote for the next boot after the incident's last record; nil if it did not
+	lossAt  *time.Time // when a sample first told of a packet that was refused for its cause; nil where none did
 }
 
 // NetNS is what the samples of the window tell of one network namespace.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/rival"
 )
 
 // verdictWords are the verdicts in a few words, as a table has room for.
@@ -179,7 +180,7 @@ func (r *Report) summary(i *Incident, c clock) line {
 			head, i.place(), i.whose(), on, percent(i.PeakFill), several(i.PeakCount, "entry"), stressed("No packet was refused."))
 	}
 	o := r.outlook(i)
-	l := sentences(what, sentence(grouped(i.Verdict)), i.over(c, r.Until), say("Will it come back? %s", o.answer))
+	l := sentences(what, sentence(grouped(i.Verdict)), r.did(i), i.over(c, r.Until), say("Will it come back? %s", o.answer))
 	if o.relapse {
 		l = sentences(l, o.boot)
 	}
@@ -226,7 +227,7 @@ func (r *Report) outlook(i *Incident) outlook {
 		o.answer = say("Not known: it does not depend on the limit.")
 	}
 	after, peak := room(i.limitNow()), i.PeakCount
-	switch boot := i.Limits.NextBoot; {
+	switch boot := i.nextBoot(); {
 	case i.Limits.After == 0 && i.Limits.Before == 0: // the limits were not read
 	case boot == nil:
 		o.boot = say("What the next boot will set is not known.")
@@ -259,37 +260,28 @@ func (i *Incident) headroom() line {
 	return say("Not at this load: the limit is %s now, and the peak would fill %s of it.", after, percent(float64(peak)/float64(after)))
 }
 
-// healing says whether ctwatch stands ready to act.
-func (r *Report) healing(i *Incident) line {
-	var last *record.Action
-	for n := range r.Actions {
-		if a := &r.Actions[n]; a.What != "hook" && !a.Time.After(i.end().Add(time.Minute)) {
-			last = a
+// who is a writer of a limit: who that is, its process, and the names of its task and unit where they say more.
+func who(w record.Writer) line {
+	if w.PID == 0 && w.Comm == "" {
+		return say("somebody whom nobody saw")
+	}
+	l := say("%s (pid %s", culprit(w), plainNumber(uint64(max(0, w.PID))))
+	for _, s := range []string{w.Comm, w.Unit} {
+		if s != "" && s != rival.Of(w).Name {
+			l = say("%s, %s", l, named(s))
 		}
 	}
-	if last == nil {
-		return say("ctwatch did not act on limits: no action is on record.")
-	}
-	switch last.Result {
-	case "applied":
-		return say("Remediation is on: ctwatch raises the limit while the reasons for it hold.")
-	case "dry_run":
-		return say("Remediation was on trial: ctwatch wrote down what it would do, and did nothing.")
-	case "yielded":
-		return say("Remediation has yielded to the administrator, and will not raise the limit by itself.")
-	case "refused":
-		return say("Remediation is on, and refused to raise the limit (%s).", last.Why)
-	}
-	return say("Remediation was tried, and did not succeed (%s).", last.Why)
+	return append(l, span{Text: ")"})
 }
 
-// who is a writer of a limit.
-func who(w record.Writer) line {
-	switch {
-	case w.PID == 0 && w.Comm == "":
-		return say("somebody whom nobody saw")
-	case w.Unit == "":
-		return say("%s (pid %s)", named(w.Comm), plainNumber(uint64(max(0, w.PID))))
+// culprit is a writer by the name that people know it by.
+func culprit(w record.Writer) line {
+	if w.PID == 0 && w.Comm == "" {
+		return say("whoever did it")
 	}
-	return say("%s (pid %s, %s)", named(w.Comm), plainNumber(uint64(max(0, w.PID))), named(w.Unit))
+	n := rival.Of(w).Name
+	if n != w.Comm && strings.Contains(n, " ") { // words of our own, such as "a person"
+		return say("%s", n)
+	}
+	return line{named(n)}
 }

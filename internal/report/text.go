@@ -154,8 +154,11 @@ func (t *textWriter) command(indent, c string) {
 // textSpan is a span as a terminal may show it.
 func textSpan(s span) string {
 	text := visible(s.Text)
-	if s.Kind == name && (text != s.Text || strings.ContainsAny(text, ` "'`)) {
+	switch {
+	case s.Kind == name && (text != s.Text || strings.ContainsAny(text, ` "'`)):
 		return quote(s.Text)
+	case s.Kind == code && strings.Contains(text, " "):
+		return "`" + text + "`"
 	}
 	return text
 }

@@ -7,33 +7,36 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/rival"
 )
-
-// actionsOf are the actions from shortly before an incident until shortly after.
-func (r *Report) actionsOf(i *Incident) []*record.Action {
-	var of []*record.Action
-	from, to := i.Started.Add(-time.Minute), i.end().Add(time.Minute)
-	for n := range r.Actions {
-		if a := &r.Actions[n]; !a.Time.Before(from) && !a.Time.After(to) {
-			of = append(of, a)
-		}
-	}
-	return of
-}
 
 // changesOf are the changes of limits in an incident: its own, or those on record from shortly before until its end.
 func (r *Report) changesOf(i *Incident) []record.Change {
 	if len(i.Changes) > 0 {
 		return i.Changes
 	}
-	var of []record.Change
-	from, to := i.Started.Add(-time.Minute), i.end().Add(time.Minute)
+	var all []record.Change
 	for _, l := range r.Limits {
-		if !l.Time.Before(from) && !l.Time.After(to) {
-			of = append(of, record.Change{Time: l.Time, Key: l.Key, From: l.From, To: l.To, Writer: l.Writer})
+		if i.covers(l.Time) {
+			all = append(all, record.Change{Time: l.Time, Key: l.Key, From: l.From, To: l.To, Writer: l.Writer})
 		}
 	}
-	return of
+	return all
+}
+
+// othersOf are the changes in an incident but for those that are deeds.
+func (r *Report) othersOf(i *Incident) []record.Change {
+	return slices.DeleteFunc(slices.Clone(r.changesOf(i)), func(ch record.Change) bool { return r.didIt(ch) })
+}
+
+// didIt reports whether a change is what an action on record tells of.
+func (r *Report) didIt(ch record.Change) bool {
+	if rival.Of(ch.Writer).By != rival.BySelf {
+		return false
+	}
+	return slices.ContainsFunc(r.Actions, func(a record.Action) bool {
+		return a.Result == record.ResultApplied && a.From == ch.From && a.To == ch.To && a.Time.Sub(ch.Time).Abs() < 5*time.Second
+	})
 }
 
 func changed(ch record.Change) line {
@@ -52,57 +55,8 @@ func upper(l line) line {
 	return l
 }
 
-// acted is an action in words.
-func acted(a *record.Action) line {
-	what := line{{Text: a.What}}
-	switch a.What {
-	case "raise_max":
-		what = say("%s from %s to %s", typed(conntrack.KeyMax), a.From, a.To)
-	case "raise_buckets":
-		what = say("%s from %s to %s", typed(conntrack.KeyBuckets), a.From, a.To)
-	case "persist":
-		what = say("the limit of %s, to be set at each boot", a.To)
-	case "undo":
-		what = say("back from %s to %s", a.From, a.To)
-	case "hook":
-		what = say("the operator's hook")
-	}
-	var l line
-	switch a.Result {
-	case "applied":
-		l = say("ctwatch set %s", what)
-		if a.What == "hook" {
-			l = say("ctwatch ran %s", what)
-		}
-	case "dry_run":
-		l = say("ctwatch would have set %s", what)
-	case "refused":
-		l = say("ctwatch refused to set %s", what)
-	case "yielded":
-		l = say("ctwatch left it to the administrator to set %s", what)
-	case "failed":
-		l = say("ctwatch failed to set %s", what)
-	default:
-		l = say("ctwatch: %s, %s", what, a.Result)
-	}
-	if a.Latency > 0 && a.Result == "applied" {
-		l = append(l, say(", %s after it was needed", duration(time.Duration(a.Latency)))...)
-	}
-	if a.Why == "" {
-		return append(l, span{Text: "."})
-	}
-	return append(l, say(": %s", sentenceTail(a.Why))...)
-}
-
-// sentenceTail ends a sentence with others' words.
-func sentenceTail(s string) string {
-	s = strings.TrimRight(strings.TrimSpace(s), ".")
-	return s + "."
-}
-
 // timeline is the incident in the order of its times.
 func (r *Report) timeline(i *Incident, c clock, x extent) block {
-	fine := i.Duration < (10 * time.Second).Nanoseconds()
 	type at struct {
 		time  time.Time
 		order int // of what has one time
@@ -110,7 +64,7 @@ func (r *Report) timeline(i *Incident, c clock, x extent) block {
 	}
 	var all []at
 	add := func(t time.Time, order int, alarm bool, l line) {
-		when := c.time(t, fine)
+		when := c.time(t, i.brief())
 		if !c.sameDay(t, i.Started) {
 			when = c.moment(t)
 		}
@@ -140,19 +94,21 @@ func (r *Report) timeline(i *Incident, c clock, x extent) block {
 	if f := i.Fillers; f != nil {
 		add(f.Time, 3, false, say("ctwatch looked at %s to see who fills the table.", several(f.Walked, "entry")))
 	}
-	for n, ch := range r.changesOf(i) {
+	changes := r.othersOf(i)
+	for n, ch := range changes {
 		if n == x.events {
-			add(ch.Time, 4, false, say("And %s more changes of limits.", uint64(len(r.changesOf(i))-n)))
+			add(ch.Time, 4, false, say("And %s more changes of limits.", uint64(len(changes)-n)))
 			break
 		}
 		add(ch.Time, 4, false, changed(ch))
 	}
-	for n, a := range r.actionsOf(i) {
+	done := r.deedsOf(i)
+	for n, d := range done {
 		if n == x.events {
-			add(a.Time, 5, false, say("And %s more actions.", uint64(len(r.actionsOf(i))-n)))
+			add(d.Time, 5, false, say("And %s more actions.", uint64(len(done)-n)))
 			break
 		}
-		add(a.Time, 5, false, acted(a))
+		add(d.Time, 5, false, d.told(i, c, false))
 	}
 	end := i.end()
 	switch {
@@ -175,6 +131,9 @@ func (r *Report) timeline(i *Incident, c clock, x extent) block {
 	}
 	return b
 }
+
+// brief reports whether the incident was so short that seconds do not tell its times apart.
+func (i *Incident) brief() bool { return i.Duration < (10 * time.Second).Nanoseconds() }
 
 func closedWhy(closed string) string {
 	switch closed {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -106,12 +107,18 @@ func TestSteps(t *testing.T) {
 		i := &Incident{Incident: record.Incident{VerdictKind: kind, PeakCount: 262144, Buckets: 65536, NS: 4026532000, Limits: record.Limits{Before: 262144, After: 262144},
 			Fillers: &record.Fillers{Src: share("10.0.0.1", 0.9), Dst: share("10.96.0.10", 0.9), SrcNet: share("10.0.0.0/24", 0.9), Dport: share("udp/53", 0.9)}}}
 		var commands []string
-		for _, s := range stepsFor(i) {
+		for _, s := range new(Report).stepsFor(i) {
 			commands = append(commands, s.Commands...)
 		}
 		raises := false
 		for _, c := range commands {
-			raises = raises || strings.Contains(c, "nf_conntrack_max=")
+			var to uint64
+			if n, _ := fmt.Sscanf(c, "ctwatch limit set %d", &to); n == 1 {
+				raises = raises || to > 262144
+			}
+			if strings.Contains(c, "nf_conntrack_max=") || strings.Contains(c, "nf_conntrack_max =") {
+				t.Errorf("%s: the limit is not left to ctwatch: %s", kind, c)
+			}
 		}
 		may := map[string]bool{record.VerdictLimitTooSmall: true, record.VerdictLimitLowered: true, record.VerdictFull: true}[kind]
 		if raises != may || len(commands) < 2 {
@@ -121,9 +128,9 @@ func TestSteps(t *testing.T) {
 	// A limit that is not known is not written down.
 	for kind := range verdictWords {
 		i := &Incident{Incident: record.Incident{VerdictKind: kind, PeakCount: 5000, Buckets: 1024}}
-		for _, s := range stepsFor(i) {
+		for _, s := range new(Report).stepsFor(i) {
 			for _, c := range s.Commands {
-				if strings.Contains(c, "_max = 0") || strings.Contains(c, "_max = 1'") {
+				if strings.Contains(c, "limit set 0") || strings.Contains(c, "limit set 1 ") {
 					t.Errorf("%s, with no limit known: %s", kind, c)
 				}
 			}
@@ -133,7 +140,7 @@ func TestSteps(t *testing.T) {
 	for kind := range verdictWords {
 		i := &Incident{Incident: record.Incident{VerdictKind: kind, Fillers: &record.Fillers{Src: share("$(reboot)", 0.9), SrcNet: share("1; reboot", 0.9),
 			Dst: share("::1%reboot", 0.9), Dport: share("udp/5;reboot", 0.9)}}}
-		for _, s := range stepsFor(i) {
+		for _, s := range new(Report).stepsFor(i) {
 			for _, c := range s.Commands {
 				if strings.Contains(c, "reboot") {
 					t.Errorf("a command holds others' text: %s", c)

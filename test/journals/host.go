@@ -29,9 +29,11 @@ type host struct {
 	seq     uint64
 	run     time.Duration // boot time at which the daemon started
 	max     uint64
+	buckets uint64
 	netns   []*netns
 	begins  []int // seconds in which incidents begin, ascending
 	current []*incident
+	turn    course // of the next incident
 	stopped record.Stop
 }
 
@@ -43,7 +45,7 @@ type netns struct {
 
 func newHost(o Options, out *files) *host {
 	h := &host{
-		o: o, out: out, rand: rand.New(rand.NewPCG(o.Seed, 4)), max: limit,
+		o: o, out: out, rand: rand.New(rand.NewPCG(o.Seed, 4)), max: limit, buckets: limit,
 		begin: o.Until.UTC().AddDate(0, 0, -o.Days),
 	}
 	for i := range o.NetNS {
@@ -122,7 +124,7 @@ func (h *host) load() {
 }
 
 func (h *host) sample() *record.Sample {
-	s := &record.Sample{Interval: second.Nanoseconds(), Buckets: limit, NetNS: []record.NetNS{}}
+	s := &record.Sample{Interval: second.Nanoseconds(), Buckets: h.buckets, NetNS: []record.NetNS{}}
 	for _, n := range h.netns {
 		if n.changed {
 			n.changed = false
@@ -140,7 +142,7 @@ func (h *host) start() error {
 	}
 	return h.tell(&record.Start{
 		Version: "1.0.0", Kernel: "6.12.48+deb13-amd64", Hostname: "gateway-1", Probe: "kprobe", Hooks: []string{"early_drop", "nf_ct_resolve_clash"},
-		Skipped: []record.Skip{}, Buckets: limit, Max: h.max,
+		Skipped: []record.Skip{}, Buckets: h.buckets, Max: h.max,
 	})
 }
 

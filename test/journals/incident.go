@@ -16,14 +16,15 @@ const (
 
 // incident is some minutes in which a namespace's packets are refused.
 type incident struct {
-	h      *host
-	n      *netns
-	r      record.Incident
-	last   int // second of the last refusal
-	rate   float64
-	closed bool
-	raised bool
-	fresh  uint64 // refused in this second
+	h       *host
+	n       *netns
+	r       record.Incident
+	last    int // second of the last refusal
+	rate    float64
+	closed  bool
+	course  course
+	touched bool   // the limit was set in it, and is not what it was
+	fresh   uint64 // refused in this second
 }
 
 func (h *host) newIncident() *incident {
@@ -40,6 +41,10 @@ func (h *host) newIncident() *incident {
 		ID: fmt.Sprintf("%s-%04x", h.now(0).Format("20060102-150405"), h.rand.IntN(1<<16)), Started: h.now(0), Buckets: limit,
 		Limits: record.Limits{Before: h.max, After: h.max}, Reasons: []string{}, Helps: []string{}, HelpsNot: []string{}, Changes: []record.Change{},
 	}
+	// Two incidents at once would set the limit against each other.
+	if cause == conntrack.TableFull && h.max == limit && len(h.current) == 0 {
+		in.course, h.turn = h.turn, (h.turn+1)%courses
+	}
 	in.judge()
 	return in
 }
@@ -47,13 +52,17 @@ func (h *host) newIncident() *incident {
 // judge gives the verdict of its cause.
 func (in *incident) judge() {
 	r := &in.r
-	switch r.Cause {
-	case conntrack.TableFull:
+	switch {
+	case r.Cause == conntrack.TableFull && in.course != refusing:
+		r.VerdictKind, r.Verdict = record.VerdictLimitTooSmall, "The limit is too small for the real load."
+		r.Reasons = []string{"12.1 % of the entries never saw an answer", "the largest source, 203.0.113.0/24, holds 4.0 %"}
+		r.Helps, r.HelpsNot = []string{"raising nf_conntrack_max, and nf_conntrack_buckets with it"}, []string{"more buckets alone"}
+	case r.Cause == conntrack.TableFull:
 		r.VerdictKind = record.VerdictFloodFew
 		r.Verdict = "Few sources fill the table with connections that nobody answers."
 		r.Reasons = []string{"71.4 % of the entries never saw a packet in reply", "203.0.113.0/24 holds 43.1 % of them"}
 		r.Helps, r.HelpsNot = []string{"limit new connections from 203.0.113.0/24"}, []string{"a larger nf_conntrack_max: it fills as well"}
-	case conntrack.ChainTooLong:
+	case r.Cause == conntrack.ChainTooLong:
 		r.VerdictKind, r.Verdict = record.VerdictFewBuckets, "The hash table has too few buckets for its entries."
 		r.Reasons = []string{"8 entries a bucket on average"}
 		r.Helps, r.HelpsNot = []string{"more buckets"}, []string{"a larger nf_conntrack_max"}
@@ -84,7 +93,7 @@ func (in *incident) refuse() {
 	}
 	n.set(count, h.max)
 	in.r.PeakCount = max(in.r.PeakCount, count)
-	in.r.PeakFill = float64(in.r.PeakCount) / float64(h.max)
+	in.r.PeakFill = max(in.r.PeakFill, *n.Fill)
 	in.r.PeakDropRate = max(in.r.PeakDropRate, float64(in.fresh))
 	in.r.Duration = h.now(0).Sub(in.r.Started).Nanoseconds()
 }
@@ -95,20 +104,24 @@ func (in *incident) tell() error {
 	if err := in.tellDrops(); err != nil {
 		return err
 	}
+	if in.r.Cause == conntrack.TableFull && in.h.second < in.last+quiet {
+		if err := in.heal(age); err != nil {
+			return err
+		}
+	}
 	switch {
 	case age == 0:
 		return in.write(record.PhaseOpen)
 	case age == 1:
 		in.look()
 		return in.write(record.PhaseUpdate)
-	case in.h.second >= in.last+quiet && in.raised:
-		return in.setMax(limit)
 	case in.h.second >= in.last+quiet:
+		if undone, err := in.settle(); undone || err != nil {
+			return err
+		}
 		ended := in.h.begin.Add(time.Duration(in.last) * second)
 		in.r.Ended, in.r.Closed, in.closed = &ended, "quiet", true
 		return in.write(record.PhaseClose)
-	case age == 12 && in.r.Cause == conntrack.TableFull && in.h.max == limit && in.h.rand.IntN(8) == 0:
-		return in.setMax(2 * limit)
 	case age%updateEvery == 0 && in.h.second <= in.last:
 		return in.write(record.PhaseUpdate)
 	}
@@ -133,22 +146,6 @@ func (in *incident) tellDrops() error {
 		}
 	}
 	return nil
-}
-
-// setMax is somebody who sets the limit.
-func (in *incident) setMax(to uint64) error {
-	by := record.Writer{PID: 4711, Comm: "sysctl", Unit: "session-3.scope"}
-	from := in.h.max
-	in.h.max, in.raised = to, to > limit
-	for _, n := range in.h.netns {
-		n.set(*n.Count, to)
-	}
-	if err := in.h.tell(&record.Limit{Key: "nf_conntrack_max", From: from, To: to, Writer: by}); err != nil {
-		return err
-	}
-	in.r.Limits.After = to
-	in.r.Changes = append(in.r.Changes, record.Change{Time: in.h.now(0), Key: "nf_conntrack_max", From: from, To: to, Writer: by})
-	return in.h.tell(&record.Action{What: "raise_max", From: to, To: 2 * to, Why: "few sources fill the table", Result: "refused"})
 }
 
 // look is what a walk of the table and the refused packets tell.

@@ -8,9 +8,52 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/journal"
 	"github.com/ctwatch/ctwatch/internal/record"
 )
+
+// TestActions: a month's journal has actions of all kinds and results that a run records, and a limit that is as before in
+// the end.
+func TestActions(t *testing.T) {
+	dir := t.TempDir()
+	if err := Write(dir, Options{Days: 3, Incidents: 40, NetNS: 10, Seed: 1}); err != nil {
+		t.Fatal(err)
+	}
+	seen, last := map[[2]string]int{}, uint64(limit)
+	_, err := journal.Read(context.Background(), dir, journal.Window{}, func(l *journal.Line) error {
+		r, err := l.Record()
+		switch r := r.(type) {
+		case *record.Action:
+			seen[[2]string{r.What, r.Result}]++
+		case *record.Limit:
+			if r.Key != conntrack.KeyMax {
+				break
+			}
+			if r.From != last {
+				t.Errorf("at %v the limit goes from %d, and was %d", r.Time, r.From, last)
+			}
+			last = r.To
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range [][2]string{
+		{record.ActionRaiseMax, record.ResultApplied}, {record.ActionRaiseMax, record.ResultDryRun}, {record.ActionRaiseMax, record.ResultRefused},
+		{record.ActionRaiseMax, record.ResultYielded}, {record.ActionRaiseMax, record.ResultFailed}, {record.ActionRaiseBuckets, record.ResultApplied},
+		{record.ActionPersist, record.ResultApplied}, {record.ActionPersist, record.ResultFailed}, {record.ActionUndo, record.ResultApplied},
+		{record.ActionHook, record.ResultApplied}, {record.ActionHook, record.ResultFailed},
+	} {
+		if seen[want] == 0 {
+			t.Errorf("no action %s that was %s: %v", want[0], want[1], seen)
+		}
+	}
+	if last != limit {
+		t.Errorf("the limit is %d in the end", last)
+	}
+}
 
 // TestWrite: a journal can be read without damage, its incidents are whole, and the same seed makes the same again.
 func TestWrite(t *testing.T) {
