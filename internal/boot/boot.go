@@ -2,10 +2,9 @@
 package boot
 
 import (
-	"cmp"
 	"fmt"
 	"os"
-	"strings"
+	"slices"
 )
 
 // Outlook is what the files of a machine do to the limits of conntrack.
@@ -18,8 +17,28 @@ type Outlook struct {
 	NextBoot Limits
 	// Why is in words how NextBoot comes about, or why it is not known.
 	Why string
+	// Begins is what conntrack begins with when it is loaded, before any file is applied, as far as that is known.
+	Begins Limits
 	// Files are the lines that set a limit, in the order in which their files are read.
 	Files []Line
+}
+
+// Files are files as they would be, by their names on the machine: With and Conflicts take them for what is there.
+type Files map[string]File
+
+// File is a file of Files.
+type File struct {
+	Text       string
+	Executable bool
+	Absent     bool // it would not be there
+	// From and To are the first and the last line of those that Conflicts is to hold for ours; 0 is all.
+	From, To int
+}
+
+// has reports whether a place is in one of the files, in lines that are ours.
+func (f Files) has(p place) bool {
+	file, ok := f[p.file]
+	return ok && (file.To == 0 || p.line >= file.From && p.line <= file.To)
 }
 
 // Limits are the limits that files can set; nil is not set, or not known.
@@ -40,13 +59,24 @@ type Line struct {
 
 // Read reads the files below root ("" is the machine's own) and changes nothing. It takes for granted that the same
 // kernel is booted again. It fails if there is a file that may not be read: what it sets is then unknown.
-func Read(root string) (Outlook, error) {
-	t := &tree{root: cmp.Or(root, "/")}
-	in := readInputs(t)
-	if t.err != nil {
-		return Outlook{}, fmt.Errorf("read limits of the next boot: %w", t.err)
+func Read(root string) (Outlook, error) { return With(root, nil) }
+
+// With is Read with some files as they would be.
+func With(root string, files Files) (Outlook, error) {
+	in, err := read(root, files)
+	if err != nil {
+		return Outlook{}, err
 	}
 	return decide(in), nil
+}
+
+func read(root string, files Files) (inputs, error) {
+	t := newTree(root, files)
+	in := readInputs(t)
+	if t.err != nil {
+		return in, fmt.Errorf("read limits of the next boot: %w", t.err)
+	}
+	return in, nil
 }
 
 // inputs are what decide needs to know of a machine.
@@ -59,19 +89,14 @@ type inputs struct {
 	sysctlD    [][]assignment // by file, in the order in which they are read
 	sysctlConf []assignment   // of /etc/sysctl.conf
 	ufw        []assignment   // of ufw's file, if ufw is enabled
+	scripts    []script       // rc.local
 	module     module
 	unclear    []unclear
+
+	// runFirst is sysctlD in the order of a program that has files of /run go before those of /etc, if there may be one.
+	runFirst        [][]assignment
+	runFirstProgram string
 }
-
-// applier is what applies sysctl.d at boot.
-type applier int
-
-const (
-	appliedByNobody  applier = iota // that is known
-	appliedBySystemd                // systemd-sysctl.service, after systemd-modules-load.service
-	appliedByProcps                 // Debian's /etc/init.d/procps: sysctl --system
-	appliedByRC                     // rc.sysinit of EL 5 and 6, and their network script again after iptables
-)
 
 // place is where something is written.
 type place struct {
@@ -90,49 +115,59 @@ func (p place) String() string {
 func readInputs(t *tree) inputs {
 	in := inputs{
 		applier:  readApplier(t),
-		kernel:   parseKernel(t.text("/proc/sys/kernel/osrelease")),
+		kernel:   readKernel(t),
 		memTotal: parseMemTotal(t.text("/proc/meminfo")),
-		pageSize: uint64(os.Getpagesize()),
+		pageSize: pageSize(),
 	}
-	const conf = "/etc/sysctl.conf"
-	in.sysctlConf = parseSysctl(conf, t.text(conf))
+	in.sysctlConf = t.assignments(sysctlConf)
 	files := t.confFiles("sysctl.d", ".conf")
 	if in.applier == appliedByRC {
 		files = t.rcFiles("/etc/sysctl.d")
 	}
-	for _, f := range files {
-		if t.same(f, conf) {
-			f = conf // 99-sysctl.conf, where there is that link
-		}
-		in.sysctlD = append(in.sysctlD, parseSysctl(f, t.text(f)))
+	in.sysctlD = t.all(files)
+	if program, is := readsRunFirst(t); is && in.applier != appliedByRC {
+		in.runFirst, in.runFirstProgram = t.all(t.confFilesIn(runFirst[:], "sysctl.d", ".conf")), program
 	}
 	if ufwEnabled(t.text("/etc/ufw/ufw.conf")) {
 		file := ufwSysctl(t.text("/etc/default/ufw"))
 		in.ufw = parseSysctl(file, t.text(file))
 	}
 	in.module, in.unclear = readModule(t, in.kernel, in.applier)
-	for _, file := range []string{"/etc/rc.local", "/etc/rc.d/rc.local"} {
-		if t.executable(file) {
-			in.unclear = append(in.unclear, mentions(file, t.text(file))...)
+	reader := scriptReader{
+		module: in.kernel.module(),
+		conf:   t.assignments,
+		system: func() [][]assignment { return append(slices.Clone(in.sysctlD), in.sysctlConf) },
+	}
+	for _, file := range []string{"/etc/rc.d/rc.local", "/etc/rc.local"} {
+		if !t.executable(file) || file == "/etc/rc.local" && t.same(file, "/etc/rc.d/rc.local") {
+			continue
+		}
+		reader.file = file
+		s, others := reader.read(t.text(file))
+		in.unclear = append(in.unclear, others...)
+		if len(s.writes) > 0 {
+			in.scripts = append(in.scripts, s)
 		}
 	}
 	return in
 }
 
-func readApplier(t *tree) applier {
-	switch {
-	case t.exists("/run/systemd/system"): // sd_booted(3)
-		return appliedBySystemd
-	case isOldEL(t.text("/etc/redhat-release")):
-		return appliedByRC
-	case t.text("/proc/1/comm") == "init\n" && len(t.glob("/etc/rcS.d", "S*procps")) > 0:
-		return appliedByProcps
+func pageSize() uint64 { return uint64(os.Getpagesize()) }
+
+// sysctlConf is the old file: first, last, or not read at all, as the system is.
+const sysctlConf = "/etc/sysctl.conf"
+
+// assignments are the lines of a file that set limits. 99-sysctl.conf is /etc/sysctl.conf where there is that link.
+func (t *tree) assignments(file string) []assignment {
+	if file != sysctlConf && t.same(file, sysctlConf) {
+		file = sysctlConf
 	}
-	return appliedByNobody
+	return parseSysctl(file, t.text(file))
 }
 
-// isOldEL tells EL 5 and 6, of whatever brand, by /etc/redhat-release: "CentOS release 6.10 (Final)".
-func isOldEL(release string) bool {
-	_, number, _ := strings.Cut(release, " release ")
-	return strings.HasPrefix(number, "5.") || strings.HasPrefix(number, "6.")
+func (t *tree) all(files []string) (all [][]assignment) {
+	for _, f := range files {
+		all = append(all, t.assignments(f))
+	}
+	return all
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // plant makes the files of a txtar archive below a directory. "-- name -> target --" is a link.
-func plant(t *testing.T, archive string) (root string) {
+func plant(t testing.TB, archive string) (root string) {
 	t.Helper()
 	root = t.TempDir()
 	for _, f := range txtar.Parse([]byte(archive)).Files {
@@ -41,7 +41,8 @@ func plant(t *testing.T, archive string) (root string) {
 			continue
 		}
 		mode := fs.FileMode(0o644)
-		if filepath.Base(name) == "rc.local" {
+		switch filepath.Base(name) {
+		case "rc.local", "systemd", "busybox", "x.modules":
 			mode = 0o755
 		}
 		must(t, os.WriteFile(name, f.Data, mode))
@@ -49,7 +50,7 @@ func plant(t *testing.T, archive string) (root string) {
 	return root
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -344,8 +345,63 @@ func TestNextBoot(t *testing.T) {
 		},
 		"rc.local": {
 			files:     on612 + set424242 + modules + "-- etc/rc.local --\n#!/bin/sh\n# nf_conntrack\necho 1 > /proc/sys/net/nf_conntrack_max\n",
+			persisted: Limits{n(1), nil}, next: Limits{n(1), def},
+			why: "/etc/rc.local:3 sets it, and /etc/rc.local runs when the machine has started",
+		},
+		"rc.local, and nothing is there yet": {
+			files:     on612 + "-- etc/rc.local --\n#!/bin/sh\nsysctl -w net.netfilter.nf_conntrack_max=77\n",
+			persisted: Limits{n(77), nil}, next: Limits{nil, def},
+			why: "/etc/rc.local:2 sets it and /etc/rc.local runs when the machine has started, but it is not known whether conntrack is loaded by then",
+		},
+		"rc.local that loads the module itself": {
+			files:     on612 + "-- etc/rc.d/rc.local --\nmodprobe nf_conntrack 2>/dev/null\necho 77 >/proc/sys/net/netfilter/nf_conntrack_max\n-- etc/rc.local -> rc.d/rc.local --\n",
+			persisted: Limits{n(77), nil}, next: Limits{n(77), def},
+			why: "/etc/rc.d/rc.local:2 sets it, and /etc/rc.d/rc.local runs when the machine has started",
+		},
+		"rc.local reads sysctl.conf again": {
+			files:     on612 + set424242 + modules + "-- etc/sysctl.conf --\nnet.nf_conntrack_max=5\n-- etc/rc.local --\n/sbin/sysctl -p\n",
+			persisted: Limits{n(5), nil}, next: Limits{n(5), def},
+			why: "/etc/sysctl.conf:1 sets it, and /etc/rc.local runs when the machine has started",
+		},
+		"rc.local on a condition": {
+			files:     on612 + set424242 + modules + "-- etc/rc.local --\n#!/bin/sh\nif test -e /x; then\n  echo 1 > /proc/sys/net/nf_conntrack_max\nfi\n",
 			persisted: Limits{n(424242), nil},
 			why:       "/etc/rc.local:3 names conntrack when the machine has started: what it sets is not known",
+		},
+		"rc.local after its end": {
+			files:     on612 + set424242 + modules + "-- etc/rc.local --\nexit 0\necho 1 > /proc/sys/net/nf_conntrack_max\n",
+			persisted: Limits{n(424242), nil}, next: Limits{n(424242), def},
+			why: "/etc/sysctl.d/90-app.conf:3 sets it, and /etc/modules-load.d/nf.conf:2 loads the module before",
+		},
+		"an image with systemd": {
+			files: memory + "-- proc/sys/kernel/osrelease --\n6.12.107\n-- usr/lib/systemd/systemd --\n-- sbin/init -> /lib/systemd/systemd --\n-- lib -> usr/lib --\n" +
+				set424242 + modules,
+			persisted: Limits{n(424242), nil}, next: Limits{n(424242), def},
+			why: "/etc/sysctl.d/90-app.conf:3 sets it, and /etc/modules-load.d/nf.conf:2 loads the module before",
+		},
+		"an image of EL 8 without a link for init": {
+			files: memory + "-- proc/sys/kernel/osrelease --\n4.18.0-553.el8_10.x86_64\n-- usr/lib/systemd/systemd --\n-- etc/redhat-release --\nAlmaLinux release 8.10 (Cerulean Leopard)\n" +
+				set424242 + modules,
+			persisted: Limits{n(424242), nil}, next: Limits{n(424242), n(65536)},
+			why: "/etc/sysctl.d/90-app.conf:3 sets it, and /etc/modules-load.d/nf.conf:2 loads the module before",
+		},
+		"an image whose init is another": {
+			files: memory + "-- proc/sys/kernel/osrelease --\n6.12.107\n-- usr/lib/systemd/systemd --\n-- sbin/init -> /bin/busybox --\n-- bin/busybox --\n" +
+				set424242 + modules,
+			persisted: Limits{n(424242), nil},
+			why:       "it is not known who applies the files at boot: systemd does not run here",
+		},
+		"CentOS 7 waits for the sysctls": {
+			files: onCentOS7 + set424242 + "-- etc/udev/rules.d/99-x.rules --\n" +
+				strings.Replace(rule, "/usr/lib/systemd/systemd-sysctl --prefix=/net/netfilter", "/bin/sh -c 'for i in 0 1 2; do [ -e /proc/sys/net/netfilter/nf_conntrack_max ] && exec /usr/lib/systemd/systemd-sysctl --prefix=/net/netfilter; sleep 1; done'", 1),
+			persisted: Limits{n(424242), nil}, next: Limits{n(424242), n(65536)},
+			why: "/etc/sysctl.d/90-app.conf:3 sets it, and /etc/udev/rules.d/99-x.rules:1 applies it when the module is loaded",
+		},
+		"CentOS 6 with a script that loads the module, and a rule": {
+			files: onCentOS6 + "-- etc/sysctl.d/x --\nnet.netfilter.nf_conntrack_max=5\n-- etc/sysconfig/modules/x.modules --\n#!/bin/sh\n/sbin/modprobe nf_conntrack\n" +
+				"-- etc/udev/rules.d/99-x.rules --\n" + strings.Replace(rule, "/usr/lib/systemd/systemd-sysctl --prefix=/net/netfilter", "/sbin/sysctl -q -p /etc/sysctl.d/x", 1),
+			persisted: Limits{n(5), nil}, next: Limits{n(5), n(16384)},
+			why: "/etc/sysctl.d/x:1 sets it, and /etc/sysconfig/modules/x.modules:2 loads the module before",
 		},
 		"hashsize multiplies": {
 			files:     on612 + "-- etc/modprobe.d/nf.conf --\noptions nf_conntrack hashsize=16384\n",

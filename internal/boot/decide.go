@@ -13,6 +13,9 @@ func decide(in inputs) Outlook {
 	if why := in.unknown(); why != "" {
 		unknown = why
 	}
+	if unknown == "" {
+		b.Begins = Limits{Max: positive(begins[limitMax].value), Buckets: positive(begins[limitBuckets].value)}
+	}
 	winners := map[place]bool{}
 	for _, l := range []limit{limitMax, limitBuckets} {
 		persisted, next := &b.Persisted.Max, &b.NextBoot.Max
@@ -50,6 +53,14 @@ func decide(in inputs) Outlook {
 	}
 	b.Files = in.lines(winners, notes)
 	return b
+}
+
+// positive is nil for 0, which is unknown.
+func positive(n uint64) *uint64 {
+	if n == 0 {
+		return nil
+	}
+	return &n
 }
 
 // beginning is what a limit is when conntrack begins, and why.
@@ -114,13 +125,10 @@ func (in inputs) unknown() string {
 
 // next is what the next boot gives, if that is known at all.
 func (in inputs) next(set, would *setting, vain *Line, begins beginning) (*uint64, string) {
-	known := &begins.value
-	if begins.value == 0 {
-		known = nil
-	}
+	known := positive(begins.value)
 	switch {
-	case set != nil && set.stage.racy:
-		return nil, fmt.Sprintf("%s sets it and %s, but this kernel may do that before there is anything to set", set.from.place, set.stage.holds)
+	case set != nil && set.stage.unsure != "":
+		return nil, fmt.Sprintf("%s sets it and %s, but %s", set.from.place, set.stage.holds, set.stage.unsure)
 	case set != nil:
 		return &set.value, fmt.Sprintf("%s sets it, and %s", set.from.place, set.stage.holds)
 	case would != nil && in.applier == appliedByRC:

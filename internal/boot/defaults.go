@@ -68,6 +68,12 @@ func (k kernel) tellsInTime() bool {
 	return backported || !k.before(5, 12)
 }
 
+// rules are all that this package asks of a kernel.
+func (k kernel) rules() [8]any {
+	entries, buckets := k.defaults(1<<33, 0, 4096)
+	return [...]any{k.ipConntrack(), k.oldNames(), k.setsBuckets(), k.tellsInTime(), k.before(6, 1), k.before(7, 0), entries, buckets}
+}
+
 // defaults are the limits that conntrack begins with: nf_conntrack_init_start. hashsize is the module's option, 0 if it is
 // not given. They are 0 where they depend on a memory that is not known.
 func (k kernel) defaults(memory, hashsize, pageSize uint64) (limit, buckets uint64) {
@@ -123,9 +129,6 @@ func (k kernel) write(l limit, text string, pageSize uint64) (uint64, error) {
 		return 0, err
 	}
 	if l == limitBuckets {
-		if !k.setsBuckets() {
-			return 0, errors.New("cannot be written before Linux 4.8")
-		}
 		if n <= 0 || n > math.MaxInt32/8 { // nf_conntrack_hash_resize
 			return 0, fmt.Errorf("is out of range: %d", n)
 		}

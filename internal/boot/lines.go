@@ -8,6 +8,12 @@ func (in inputs) assignments() []assignment {
 	if in.applier == appliedByRC {
 		files = slices.Insert(files, 0, in.sysctlConf)
 	}
+	for _, s := range in.scripts {
+		files = append(files, s.writes)
+	}
+	for _, r := range in.module.onAdd {
+		files = append(files, r.sets)
+	}
 	var all []assignment
 	listed := map[place]bool{}
 	for _, a := range slices.Concat(files...) {
@@ -32,7 +38,11 @@ func (in inputs) unread() (notes map[place]string) {
 	}
 	for _, a := range in.sysctlConf {
 		read := func(b assignment) bool { return b.place == a.place }
-		if !slices.ContainsFunc(slices.Concat(append(slices.Clone(in.sysctlD), in.ufw)...), read) {
+		others := append(slices.Clone(in.sysctlD), in.ufw)
+		for _, s := range in.scripts {
+			others = append(others, s.writes)
+		}
+		if !slices.ContainsFunc(slices.Concat(others...), read) {
 			notes[a.place] = in.program() + " does not read this file"
 		}
 	}

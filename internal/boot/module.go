@@ -13,6 +13,7 @@ type module struct {
 	loaded   string      // what loads it before the files of sysctl.d are applied; "" if nothing does
 	options  []directive // with hashsize, in the order in which modprobe reads them
 	blocked  *place      // of a line that keeps it from being loaded
+	listed   *place      // of a line of a blacklist, which keeps systemd-modules-load from loading it
 	install  *place      // of a line that applies the files by sysctl --system after loading it, as firewalld's does
 	onAdd    []addRule
 	iptables bool // EL 5 and 6: iptables is started, and the network script after it
@@ -21,8 +22,11 @@ type module struct {
 // addRule is a udev rule that applies files when the module was loaded.
 type addRule struct {
 	place
-	procps   bool     // by sysctl --system, not systemd-sysctl
-	prefixes []string // paths below /proc/sys that it is for; all if empty
+	procps   bool         // by sysctl --system, not systemd-sysctl
+	file     string       // by sysctl -p of this file alone
+	sets     []assignment // of file
+	waits    bool         // until the sysctls are there
+	prefixes []string     // paths below /proc/sys that it is for; all if empty
 }
 
 // unclear is a line that may set limits in a way that ctwatch does not follow.
@@ -34,7 +38,7 @@ type unclear struct {
 func readModule(t *tree, k kernel, by applier) (m module, unknown []unclear) {
 	name, dir := k.module(), "/lib/modules/"+k.release
 	m.builtin = holds(t.text(dir+"/modules.builtin"), name) ||
-		t.exists("/sys/module/"+name) && !t.exists("/sys/module/"+name+"/initstate")
+		t.exists("/sys/module/"+name) && !t.exists("/sys/module/"+name+"/initstate") && !t.exists("/sys/module/"+name+"/refcnt") // before 2.6.20
 	m.iptables = len(t.glob("/etc/rc.d/rc3.d", "S*iptables")) > 0 && len(t.glob("/etc/rc.d/rc3.d", "S*network")) > 0
 
 	var lines []directive
@@ -53,6 +57,11 @@ func readModule(t *tree, k kernel, by applier) (m module, unknown []unclear) {
 	m.loaded = m.firstLoaded(t, by, cmdline, needers, lines)
 	for _, f := range t.confFiles("udev/rules.d", ".rules") {
 		rules, others := parseRules(f, t.text(f), name)
+		for i := range rules {
+			if rules[i].file != "" {
+				rules[i].sets = t.assignments(rules[i].file)
+			}
+		}
 		m.onAdd = append(m.onAdd, rules...)
 		unknown = append(unknown, others...)
 	}
@@ -67,6 +76,8 @@ func (m *module) direct(name string, lines []directive) (unknown []unclear) {
 			continue
 		}
 		switch d.command {
+		case "blacklist":
+			m.listed = &place{d.file, d.line}
 		case "options":
 			if _, ok := d.hashsize(); ok {
 				m.options = append(m.options, d)
@@ -106,7 +117,7 @@ func (m *module) hashsize(option directive) (uint64, error) {
 // kernel's command line, sysvinit's kmod /etc/modules, to which systemd has a link.
 func (m *module) firstLoaded(t *tree, by applier, cmdline string, needers []string, lines []directive) string {
 	if by == appliedByRC {
-		return ""
+		return loadedByRC(t, needers)
 	}
 	wanted := func(name string) bool {
 		listed := func(d directive) bool { return d.command == "blacklist" && d.module == underscored(name) }
@@ -129,6 +140,25 @@ func (m *module) firstLoaded(t *tree, by applier, cmdline string, needers []stri
 			// /etc/modules may have options after the name.
 			if name := strings.Fields(line); len(name) > 0 && wanted(name[0]) {
 				return place{f, number}.String()
+			}
+		}
+	}
+	return ""
+}
+
+// loadedByRC is which script of /etc/sysconfig/modules loads the module: rc.sysinit runs them before it applies sysctl.d.
+func loadedByRC(t *tree, needers []string) string {
+	const dir = "/etc/sysconfig/modules"
+	for _, name := range slices.Sorted(slices.Values(t.glob(dir, "*.modules"))) {
+		file, number := path.Join(dir, name), 0
+		if !t.executable(file) {
+			continue
+		}
+		for line := range strings.Lines(t.text(file)) {
+			number++
+			words, plain := commandWords(strings.TrimSpace(line))
+			if plain && len(words) == 2 && path.Base(words[0]) == "modprobe" && slices.Contains(needers, underscored(words[1])) {
+				return place{file, number}.String()
 			}
 		}
 	}
@@ -165,16 +195,3 @@ func moduleName(file string) string {
 
 // underscored is a module's name as the kernel has it.
 func underscored(name string) string { return strings.ReplaceAll(name, "-", "_") }
-
-// mentions are the lines of a script that name the limits.
-func mentions(file, text string) (lines []unclear) {
-	number := 0
-	for line := range strings.Lines(text) {
-		number++
-		comment := strings.HasPrefix(strings.TrimSpace(line), "#")
-		if !comment && (strings.Contains(line, "nf_conntrack") || strings.Contains(line, "ip_conntrack")) {
-			lines = append(lines, unclear{place{file, number}, "names conntrack when the machine has started"})
-		}
-	}
-	return lines
-}

@@ -98,11 +98,7 @@ func chanceTree(r *rand.Rand) string {
 // systemdSays is the last value in what systemd-analyze prints of a tree, "" if there is none.
 func systemdSays(t *testing.T, root string) (value string) {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd := exec.Command("systemd-analyze", "--root="+root, "cat-config", "sysctl.d")
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	must(t, cmd.Run())
-	for line := range strings.Lines(stdout.String()) {
+	for line := range strings.Lines(systemdPrints(t, root)) {
 		for _, key := range []string{"net.netfilter.nf_conntrack_max = ", "net/netfilter/nf_conntrack_max="} {
 			if v, ok := strings.CutPrefix(line, key); ok {
 				value = strings.TrimSpace(v)
@@ -110,6 +106,18 @@ func systemdSays(t *testing.T, root string) (value string) {
 		}
 	}
 	return value
+}
+
+// systemdPrints is what systemd-analyze has of a tree's sysctl.d, file by file in its order.
+func systemdPrints(t testing.TB, root string) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command("systemd-analyze", "--root="+root, "cat-config", "sysctl.d")
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	return stdout.String()
 }
 
 // TestOracle checks that the oracle tells trees apart.

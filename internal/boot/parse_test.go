@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -45,16 +44,20 @@ SUBSYSTEM=="module", KERNEL!="nf_conntrack", RUN+="systemd-sysctl"
 SUBSYSTEM=="module", RUN+="systemd-sysctl"
 KERNEL=="nf_conntrack", RUN{builtin}+="sysctl", RUN+="/bin/true", RUN+="/sbin/sysctl -p /etc/x", RUN+="systemd-sysctl --strict"
 KERNEL=="nf_conntrack", RUN+="systemd-sysctl"
+KERNEL=="nf_conntrack", RUN+="/bin/sh -c 'for i in 0 1 2; do [ -e /proc/sys/net/netfilter/nf_conntrack_max ] && exec systemd-sysctl --prefix=/net/netfilter; sleep 1; done'"
+KERNEL=="nf_conntrack", RUN+="/bin/sh -c 'sysctl -w net.nf_conntrack_max=5'"
 `
 	rules, others := parseRules("f", text, "nf_conntrack")
 	wantRules := []addRule{
-		{place{"f", 2}, false, []string{"net/netfilter", "net/nf_conntrack_max"}},
-		{place{"f", 5}, true, nil},
-		{place{"f", 11}, false, nil},
+		{place: place{"f", 2}, prefixes: []string{"net/netfilter", "net/nf_conntrack_max"}},
+		{place: place{"f", 5}, procps: true},
+		{place: place{"f", 10}, file: "/etc/x"},
+		{place: place{"f", 11}},
+		{place: place{"f", 12}, waits: true, prefixes: []string{"net/netfilter"}},
 	}
 	wantOthers := []unclear{
 		{place{"f", 10}, "runs a program when the module is loaded"},
-		{place{"f", 10}, "runs a program when the module is loaded"},
+		{place{"f", 13}, "runs a program when the module is loaded"},
 	}
 	if diff := cmp.Diff(wantRules, rules, unexported); diff != "" {
 		t.Errorf("rules, -want +got:\n%s", diff)
@@ -147,20 +150,9 @@ func FuzzParseRules(f *testing.F) {
 		if strings.Contains(text, `\`) {
 			return
 		}
-		want := append(slices.Clone(before), addRule{place{"f", strings.Count(text, "\n") + 3}, false, []string{"net/netfilter"}})
+		want := append(slices.Clone(before), addRule{place: place{"f", strings.Count(text, "\n") + 3}, prefixes: []string{"net/netfilter"}})
 		if diff := cmp.Diff(want, got, unexported); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 	})
-}
-
-func TestMentions(t *testing.T) {
-	got := mentions("f", "#!/bin/sh\n # nf_conntrack\nmodprobe ip_conntrack\nsysctl -p # for nf_conntrack\nexit 0\n")
-	var lines []string
-	for _, u := range got {
-		lines = append(lines, fmt.Sprint(u.place))
-	}
-	if diff := cmp.Diff([]string{"f:3", "f:4"}, lines); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
 }

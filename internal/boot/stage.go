@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,7 +11,7 @@ import (
 type stage struct {
 	writes []write
 	holds  string // why what it sets holds, in words
-	racy   bool   // it may come before there is anything to set
+	unsure string // why it may come before there is anything to set; "" if it does not
 }
 
 // setting is what a stage made a limit.
@@ -47,21 +48,36 @@ func (in inputs) stages() (stages, kept []stage) {
 		}
 		stages = append(stages, s)
 	}
-	if !m.builtin && in.applier == appliedBySystemd {
+	if !m.builtin {
 		for _, r := range m.onAdd {
-			stages = append(stages, in.onAdd(r))
+			if in.applier == appliedBySystemd || r.procps || r.file != "" { // systemd-sysctl is systemd's
+				stages = append(stages, in.onAdd(r))
+			}
 		}
 	}
 	boot := in.boot()
 	kept = append(kept, boot)
-	if m.builtin || m.loaded != "" || in.applier == appliedByRC && m.iptables {
+	if in.there() {
 		stages = append(stages, boot)
 	}
 	if len(in.ufw) > 0 {
 		ufw := stage{writes: procpsWrites([][]assignment{in.ufw}), holds: "ufw applies it when it starts"}
 		stages, kept = append(stages, ufw), append(kept, ufw)
 	}
+	for _, script := range in.scripts {
+		s := stage{writes: procpsWrites([][]assignment{script.writes}), holds: script.file + " runs when the machine has started"}
+		if !in.there() && !script.loads {
+			s.unsure = "it is not known whether conntrack is loaded by then"
+		}
+		stages, kept = append(stages, s), append(kept, s)
+	}
 	return stages, kept
+}
+
+// there reports whether conntrack is there when the files are applied for the last time.
+func (in inputs) there() bool {
+	m := in.module
+	return m.builtin || m.loaded != "" || in.applier == appliedByRC && m.iptables
 }
 
 // boot is the stage that the machine's scripts have for sysctl.d.
@@ -73,7 +89,9 @@ func (in inputs) boot() stage {
 	switch in.applier {
 	case appliedByRC:
 		s.writes = in.rc()
-		s.holds = "the network script applies it again after iptables has loaded the module"
+		if in.module.loaded == "" {
+			s.holds = "the network script applies it again after iptables has loaded the module"
+		}
 	case appliedByProcps:
 		s.writes = in.procps()
 	default:
@@ -86,10 +104,15 @@ func (in inputs) onAdd(r addRule) stage {
 	s := stage{
 		writes: in.systemd(),
 		holds:  fmt.Sprintf("%s applies it when the module is loaded", r.place),
-		racy:   !in.kernel.tellsInTime(),
 	}
-	if r.procps {
+	if !r.waits && !in.kernel.tellsInTime() {
+		s.unsure = "this kernel may do that before there is anything to set"
+	}
+	switch {
+	case r.procps:
 		s.writes = in.procps()
+	case r.file != "":
+		s.writes = procpsWrites([][]assignment{r.sets})
 	}
 	s.writes = slices.DeleteFunc(s.writes, func(w write) bool { return !r.covers(w.sysctl.path) })
 	return s
@@ -108,6 +131,9 @@ func (in inputs) last(l limit, stages []stage, notes map[place]string) *setting 
 				continue
 			}
 			value, err := in.kernel.write(l, w.value, in.pageSize)
+			if l == limitBuckets && !w.sysctl.option() && !in.kernel.setsBuckets() {
+				err = errors.New("cannot be written before Linux 4.8")
+			}
 			if err != nil {
 				notes[w.place] = "it " + err.Error()
 				continue

@@ -28,7 +28,13 @@ var sysctls = [...]sysctl{
 	{"net/ipv4/netfilter/ip_conntrack_max", limitMax, kernel.oldNames},
 	{"net/ipv4/ip_conntrack_max", limitMax, kernel.ipConntrack},
 	{"net/netfilter/nf_conntrack_buckets", limitBuckets, func(k kernel) bool { return !k.ipConntrack() }},
+	// Not sysctls: scripts write them.
+	{"/sys/module/nf_conntrack/parameters/hashsize", limitBuckets, func(k kernel) bool { return !k.ipConntrack() }},
+	{"/sys/module/ip_conntrack/parameters/hashsize", limitBuckets, kernel.ipConntrack},
 }
+
+// option reports whether it is the module's option, which can be written on any kernel.
+func (s sysctl) option() bool { return strings.HasPrefix(s.path, "/") }
 
 // assignment is a line of a file that sets a limit.
 type assignment struct {

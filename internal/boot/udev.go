@@ -75,14 +75,28 @@ func anyMatch(patterns, s string) bool {
 	})
 }
 
-// parseProgram understands systemd-sysctl with or without --prefix, and sysctl --system.
+// waiting is a shell that waits some seconds for the sysctls and then runs a program, as ctwatch has it for kernels that
+// tell of a module before its sysctls are there.
+var waiting = regexp.MustCompile(`^/bin/sh -c 'for i in [\d ]+; do \[ -e /proc/sys/[\w/]+ \] && exec ([^;&|]+); sleep 1; done'$`)
+
+// parseProgram understands systemd-sysctl with or without --prefix, sysctl --system, sysctl -p FILE, and a shell that waits
+// before it runs one of them.
 func parseProgram(program string) (r addRule, ok bool) {
+	if inner := waiting.FindStringSubmatch(program); inner != nil {
+		r, ok = parseProgram(inner[1])
+		r.waits = ok
+		return r, ok
+	}
 	words := strings.Fields(program)
 	if len(words) == 0 {
 		return r, false
 	}
 	switch args := words[1:]; path.Base(words[0]) {
 	case "sysctl":
+		if plain := slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "-q" || a == "-e" }); len(plain) == 2 && plain[0] == "-p" {
+			r.file = plain[1]
+			return r, true
+		}
 		r.procps = true
 		return r, slices.Contains(args, "--system") && !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--pattern") || a == "-r" })
 	case "systemd-sysctl":
