@@ -100,7 +100,7 @@ func TestDumpCutShort(t *testing.T) {
 
 func TestNoAllocationPerEntry(t *testing.T) {
 	chunk, entries := recordedChunk(t)
-	d := dump{visit: newTally(timeouts{432_000, 300}).add}
+	d := dump{visit: newTally(timeouts{432_000, 300}, 0).add}
 	parse := func() {
 		if err := d.parse(chunk); err != nil {
 			t.Fatal(err)
@@ -149,8 +149,8 @@ func BenchmarkEntry(b *testing.B) {
 		hosts uint32
 	}{
 		{"parsed", func(*Entry) {}, 1},
-		{"counted", newTally(timeouts{432_000, 300}).add, 1},
-		{"counted, each from another source", newTally(timeouts{432_000, 300}).add, 1 << 20},
+		{"counted", newTally(timeouts{432_000, 300}, 0).add, 1},
+		{"counted, each from another source", newTally(timeouts{432_000, 300}, 0).add, 1 << 20},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			d := dump{visit: bb.visit}

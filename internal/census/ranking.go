@@ -24,8 +24,8 @@ type ranking[K comparable] struct {
 	text  func(K) string
 }
 
-func newRanking[K comparable](text func(K) string) ranking[K] {
-	return ranking[K]{topk.New[K](keys), text}
+func newRanking[K comparable](room int, text func(K) string) ranking[K] {
+	return ranking[K]{topk.New[K](room), text}
 }
 
 func (r *ranking[K]) add(k K, m marks) {

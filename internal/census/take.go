@@ -48,7 +48,7 @@ func Take(ctx context.Context, o Options) (*record.Fillers, error) {
 	if before.sparse() {
 		return nil, ErrSparse
 	}
-	t := newTally(timeouts)
+	t := newTally(timeouts, o.Limit)
 	walked, err := Walk(ctx, o.Root, o.Limit, t.add)
 	if err != nil {
 		return nil, err

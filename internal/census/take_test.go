@@ -95,7 +95,7 @@ func TestIdle(t *testing.T) {
 
 // TestRowsWithoutRoom: where there are more keys than room, what a row says of its key holds within its error.
 func TestRowsWithoutRoom(t *testing.T) {
-	tally, exact := newTally(timeouts{}), map[string]uint64{}
+	tally, exact := newTally(timeouts{}, 0), map[string]uint64{}
 	const entries = 100_000
 	for i := range entries {
 		e := plain
@@ -120,7 +120,7 @@ func TestRowsWithoutRoom(t *testing.T) {
 
 func TestEmpty(t *testing.T) {
 	var f record.Fillers
-	newTally(timeouts{}).fill(&f, 10, sample{})
+	newTally(timeouts{}, 0).fill(&f, 10, sample{})
 	want := record.Fillers{IdleFor: 600e9, Src: []record.Share{}, SrcNet: []record.Share{}, Dst: []record.Share{},
 		Dport: []record.Share{}, Proto: []record.Share{}, State: []record.Share{}} // [] in JSON, not null
 	if diff := cmp.Diff(want, f); diff != "" {

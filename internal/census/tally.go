@@ -24,15 +24,20 @@ type tally struct {
 	state            ranking[state]
 }
 
-func newTally(t timeouts) *tally {
+// newTally counts so many entries at most; 0 is any number.
+func newTally(t timeouts, limit uint64) *tally {
+	room := keys
+	if limit > 0 {
+		room = int(min(keys, limit))
+	}
 	return &tally{
 		timeouts: t,
-		src:      newRanking(netip.Addr.String),
-		srcNet:   newRanking(networkText),
-		dst:      newRanking(netip.Addr.String),
-		dport:    newRanking(service.String),
-		proto:    newRanking(conntrack.ProtoName),
-		state:    newRanking(state.String),
+		src:      newRanking(room, netip.Addr.String),
+		srcNet:   newRanking(room, networkText),
+		dst:      newRanking(room, netip.Addr.String),
+		dport:    newRanking(room, service.String),
+		proto:    newRanking(room, conntrack.ProtoName),
+		state:    newRanking(room, state.String),
 	}
 }
 
