@@ -6,12 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // lockPath is held while `ctwatch run` runs: two would count the same packets and, once they heal, heal twice.
 const lockPath = "/run/ctwatch/lock"
+
+const (
+	lockTries = 10
+	lockPause = 10 * time.Millisecond
+)
 
 // runningError: another instance holds the lock.
 type runningError struct{ holder string }
@@ -31,7 +37,12 @@ func lock(root string) (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoLock, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for try := 0; errors.Is(err, unix.EWOULDBLOCK) && try < lockTries; try++ {
+		time.Sleep(lockPause) // `limit show` holds it for a moment to see whether somebody else does
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
 		defer f.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%w: %w", errNoLock, err)

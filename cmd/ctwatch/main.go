@@ -10,10 +10,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/ctwatch/ctwatch/internal/control"
 	"github.com/ctwatch/ctwatch/internal/loader"
 )
 
@@ -65,7 +67,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			&cli.StringFlag{Name: "config", EnvVars: []string{"CTWATCH_CONFIG"}, Hidden: true},
 			&cli.StringFlag{Name: "root", EnvVars: []string{"CTWATCH_ROOT"}, Usage: "read and write below `DIR` instead of /: proc, sys, etc, var, run"},
 		},
-		Commands:     []*cli.Command{runCommand(), reportCommand(), statusCommand(), versionCommand()},
+		Commands:     []*cli.Command{runCommand(), reportCommand(), statusCommand(), limitCommand(), versionCommand()},
 		OnUsageError: onUsageError,
 		Before: func(c *cli.Context) error {
 			if file := c.String("config"); file != "" {
@@ -114,6 +116,8 @@ func explain(err error) (code int, hint string) {
 			unavailable.Works, unavailable.Works)
 	case errors.As(err, &hinted):
 		return exitFailed, hinted.hint
+	case errors.Is(err, control.ErrBusy):
+		return exitRunning, "try again when it has ended"
 	case errors.As(err, &running):
 		return exitRunning, "only one instance can run; `ctwatch status` can look beside it"
 	}
@@ -140,9 +144,14 @@ func newLogger(c *cli.Context) (*slog.Logger, error) {
 // noArguments is for commands that take none.
 func noArguments(c *cli.Context) error {
 	if c.Args().Present() {
-		return usageErrorf("%s: unexpected argument %q", c.Command.FullName(), c.Args().First())
+		return usageErrorf("%s: unexpected argument %q", commandName(c), c.Args().First())
 	}
 	return nil
+}
+
+// commandName is the command as it is typed after ctwatch: "limit set".
+func commandName(c *cli.Context) string {
+	return strings.TrimPrefix(c.Command.HelpName, c.App.Name+" ")
 }
 
 // checkRoot returns --root as an absolute path, and refuses one, or a machine, without a proc to read.

@@ -33,6 +33,8 @@ func inOrder(app *cli.App, args []string) []string {
 		if f == nil {
 			if f = flag(app.Flags, arg); f != nil {
 				to = &global
+			} else {
+				f = flag(below(commands), arg) // of a command yet to come
 			}
 		}
 		*to = append(*to, arg)
@@ -51,6 +53,14 @@ func command(commands []*cli.Command, name string) *cli.Command {
 		}
 	}
 	return nil
+}
+
+// below are the flags of commands and of theirs.
+func below(commands []*cli.Command) (flags []cli.Flag) {
+	for _, c := range commands {
+		flags = slices.Concat(flags, c.Flags, below(c.Subcommands))
+	}
+	return flags
 }
 
 func flag(flags []cli.Flag, arg string) cli.Flag {

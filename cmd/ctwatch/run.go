@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/loader"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/remediate"
 	"github.com/ctwatch/ctwatch/internal/watch"
 )
 
@@ -35,7 +37,7 @@ func runCommand() *cli.Command {
 			&cli.BoolFlag{Name: "insecure", EnvVars: environment("insecure"), Usage: "serve metrics to anybody, also on an address that is not loopback"},
 			&cli.StringFlag{Name: "textfile", EnvVars: environment("textfile"), Usage: "write metrics to `PATH`, for node_exporter's textfile collector"},
 			&cli.StringFlag{Name: "samples", Value: "100/s", EnvVars: environment("samples"), Usage: "refused packets to show, at most (and at most one a clock tick and CPU); 0 is none"},
-		}, unbuiltFlags()),
+		}, remediationFlags(), unbuiltFlags()),
 		Action: func(c *cli.Context) error {
 			o, err := runOptions(c)
 			if err != nil {
@@ -44,6 +46,23 @@ func runCommand() *cli.Command {
 			log, err := newLogger(c)
 			if err != nil {
 				return err
+			}
+			if o.Hook, err = openHook(c); err != nil {
+				return err
+			}
+			if o.Persist && o.Remediate.Mode != remediate.On {
+				log.Warn(fmt.Sprintf("--persist keeps what is raised, and --remediate %s raises nothing (`ctwatch limit persist` keeps the limit as it is)", o.Remediate.Mode))
+			}
+			if o.Remediate.Mode == remediate.On {
+				const late = "limits may be raised late while the CPUs are busy: "
+				end, err := hurry(func() {
+					log.Warn(late + "ctwatch had one to itself for too long, and does not go before others any more")
+				})
+				if err != nil {
+					log.Warn(late + err.Error())
+				} else {
+					defer end()
+				}
 			}
 			release, err := lock(o.Root)
 			switch {
@@ -77,19 +96,13 @@ var runFormats = []string{"text", "json", "none"}
 // unbuilt are flags of what does not exist yet. They take the value that asks for nothing, so that a unit file written
 // for a later version works with this one, and refuse any other.
 var unbuilt = map[string]string{
-	"btf": "", "hook": "",
-	"remediate": "off", "raise-at": "", "max-limit": "", "memory-fraction": "",
+	"btf": "",
 }
-
-var unbuiltSwitches = []string{"persist"}
 
 func unbuiltFlags() []cli.Flag {
 	var flags []cli.Flag
 	for name, nothing := range unbuilt {
 		flags = append(flags, &cli.StringFlag{Name: name, Value: nothing, EnvVars: environment(name), Hidden: true})
-	}
-	for _, name := range unbuiltSwitches {
-		flags = append(flags, &cli.BoolFlag{Name: name, EnvVars: environment(name), Hidden: true})
 	}
 	return flags
 }
@@ -134,12 +147,9 @@ func runOptions(c *cli.Context) (watch.Options, error) {
 			return o, notBuilt(name, v)
 		}
 	}
-	for _, name := range unbuiltSwitches {
-		if c.Bool(name) {
-			return o, notBuilt(name, "true")
-		}
-	}
-	return o, nil
+	o.Remediate, err = remediation(c)
+	o.Persist = c.Bool("persist")
+	return o, err
 }
 
 // perSecond reads "100/s", "100" or "0".

@@ -105,6 +105,9 @@ const witnessEvery = 50 * time.Millisecond
 func (w *watcher) refused(s loader.Event) error {
 	p := w.placeOf(s)
 	p.active = time.Now()
+	if err := w.treat(p, s); err != nil {
+		return err
+	}
 	// A look from before the packet was refused tells nothing of why. Also for a packet that is not told of: the look is
 	// evidence for all that were refused around now.
 	if s.Alone && p.readAt.boot < s.Boot && time.Since(p.readAt.wall) >= witnessEvery {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/loader"
+	"github.com/ctwatch/ctwatch/internal/remediate"
 )
 
 // hooks is how well the probe's hooks see, as of the last look.
@@ -118,7 +119,19 @@ func (w *watcher) bookAlone(last bool) error {
 }
 
 // begins handles what a hook saw begin: the place is looked at, and what is found is told, at once.
-func (w *watcher) begins(e loader.Event) error { return w.atOnce(w.placeOf(e)) }
+func (w *watcher) begins(e loader.Event) error {
+	p := w.placeOf(e)
+	t := remediate.ByEviction
+	if e.Begins == loader.Refusing {
+		w.refusedAt, t = e.Boot, remediate.ByRefusal // of a full table, or else it has room and nothing is raised
+	} else {
+		p.evictedAt = e.Boot
+	}
+	if err := w.heal(p, t, e.Boot); err != nil {
+		return err
+	}
+	return w.atOnce(p)
+}
 
 // atOnce looks at a place and writes a sample out of turn.
 func (w *watcher) atOnce(p *place) error {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ctwatch/ctwatch/internal/boot"
+	"github.com/ctwatch/ctwatch/internal/conntrack"
 	"github.com/ctwatch/ctwatch/internal/incident"
 	"github.com/ctwatch/ctwatch/internal/kmsg"
 	"github.com/ctwatch/ctwatch/internal/netns"
@@ -27,6 +29,7 @@ type incidents struct {
 	surveyor *surveyor
 
 	bootAsked time.Time // when the files of the next boot were last asked for
+	held      bool      // it was looked whether what files set holds
 }
 
 func (w *watcher) openIncidents() {
@@ -122,6 +125,7 @@ func (w *watcher) surveyed(s survey) error {
 	if s.bootErr == nil {
 		w.out.Boot(s.boot)
 		w.engine.NextBoot(s.boot.Persisted.Max, s.boot.NextBoot.Max, s.boot.Why)
+		w.tellHeld(s.boot)
 	} else {
 		w.engine.NextBoot(nil, nil, s.bootErr.Error())
 	}
@@ -133,6 +137,17 @@ func (w *watcher) surveyed(s survey) error {
 		why = s.err.Error()
 	}
 	return w.tellIncidents(w.engine.Filled(s.ns.Inode, s.ns.Cookie, s.fillers, why))
+}
+
+// tellHeld says, once, if what files set is not what holds: some other file or program was stronger.
+func (w *watcher) tellHeld(b boot.Outlook) {
+	if w.held || w.limits == (conntrack.Limits{}) {
+		return
+	}
+	w.held = true
+	if v := boot.Held(b, boot.Limits{Max: &w.limits.Max, Buckets: &w.limits.Buckets}); !v.Held {
+		w.out.Notice("a limit that a file sets does not hold: " + v.Why)
+	}
 }
 
 // endIncidents closes what is open. Looks that are under way may take a moment.

@@ -145,7 +145,7 @@ func (w *watcher) checkLimits() error {
 		}
 		changed = true
 		l.Writer = w.writers.of(l.Key, l.To)
-		if err := w.record(&l); err != nil {
+		if err := errors.Join(w.record(&l), w.noticed(l)); err != nil {
 			return err
 		}
 	}

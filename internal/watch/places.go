@@ -12,6 +12,7 @@ import (
 	"github.com/ctwatch/ctwatch/internal/loader"
 	"github.com/ctwatch/ctwatch/internal/netns"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/remediate"
 )
 
 // key is a namespace's identity. Inodes are used again at once, cookies never.
@@ -38,12 +39,15 @@ type place struct {
 	active   time.Time     // when something last moved
 	readAt   moment        // before the last look
 	told     *record.NetNS // as it was last listed
+
+	health
 }
 
 // restart says that conntrack was loaded again: nothing is history, and what is counted begins at zero.
 func (p *place) restart() {
 	p.account.Restart()
 	p.history, p.missed, p.idle, p.idleSettled = false, 0, 0, 0
+	p.pace, p.looks, p.againAt, p.trigger = remediate.Pace{}, nil, 0, remediate.Nothing
 }
 
 const (
@@ -281,6 +285,10 @@ func (w *watcher) retire(k key) {
 		r := p.record()
 		r.Gone = true
 		w.farewells = append(w.farewells, r)
+	}
+	w.closeGauge(p)
+	if w.healer != nil {
+		w.healer.Forget(w.patient(p))
 	}
 	delete(w.places, k)
 }

@@ -23,7 +23,7 @@ func (w *watcher) tick() error {
 	if err := w.count(w.due); err != nil {
 		return err
 	}
-	if err := errors.Join(w.look(), w.askAround()); err != nil {
+	if err := errors.Join(w.look(), w.askAround(), w.pulse(true), w.convalesce()); err != nil {
 		return err
 	}
 	// The ticks of an interval that is no multiple of them do not add up to it exactly.
@@ -173,7 +173,7 @@ func (w *watcher) finish() error {
 			return err
 		}
 	}
-	if err := w.endIncidents(); err != nil {
+	if err := errors.Join(w.endIncidents(), w.endHealing(), w.endCalls()); err != nil {
 		return err
 	}
 	t := w.totals()
@@ -183,7 +183,7 @@ func (w *watcher) finish() error {
 	})
 }
 
-// record writes a record, and the incidents that it gives rise to.
+// record writes a record, and the incidents that it gives rise to, and calls the hook.
 func (w *watcher) record(r record.Record) error {
 	if err := w.write(r); err != nil {
 		return err
@@ -195,5 +195,7 @@ func (w *watcher) write(r record.Record) error {
 	w.seq++
 	m := now()
 	record.Stamp(r, w.seq, m.wall, m.boot)
-	return w.out.Record(r)
+	err := w.out.Record(r)
+	w.call(r)
+	return err
 }

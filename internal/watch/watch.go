@@ -8,7 +8,9 @@ import (
 
 	"github.com/ctwatch/ctwatch/internal/boot"
 	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/hook"
 	"github.com/ctwatch/ctwatch/internal/record"
+	"github.com/ctwatch/ctwatch/internal/remediate"
 )
 
 // lookEvery is how long at most nobody looks, however rarely samples are wanted: counters wrap, and limits change.
@@ -26,6 +28,11 @@ type Options struct {
 	Samples  int           // drop records a second, at most; 0 is none
 	Root     string        // where proc, sys are; "" is the machine's own
 	Alone    bool          // hooks without the core, as on kernels where the core cannot run
+
+	Remediate remediate.Options // Mode and Policy count; the zero Mode is Off
+	Persist   bool              // what was raised is to survive a reboot
+	Files     string            // where etc and var are, to keep what was raised; "" is Root
+	Hook      *hook.Hook        // called for incidents and actions; nil is none. The run closes it
 }
 
 // Output is where records go, and what no record holds.
@@ -75,6 +82,14 @@ func Run(ctx context.Context, o Options, out Output) (err error) {
 			w.writers.seen(write)
 		case <-w.writers.settled:
 			err = w.checkLimits()
+		case <-w.pulses.C:
+			err = w.pulse(false)
+		case a := <-w.kept():
+			err = w.persisted(a)
+		case r, ok := <-w.called():
+			if ok {
+				err = w.record(r.Action())
+			}
 		case <-ticker.C:
 			err = w.tick()
 		}

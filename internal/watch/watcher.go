@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctwatch/ctwatch/internal/conntrack"
+	"github.com/ctwatch/ctwatch/internal/hook"
 	"github.com/ctwatch/ctwatch/internal/ledger"
 	"github.com/ctwatch/ctwatch/internal/loader"
 	"github.com/ctwatch/ctwatch/internal/netns"
@@ -39,6 +40,8 @@ type watcher struct {
 	limits    conntrack.Limits
 	writers   writers
 	incidents
+	healing
+	filter  hook.Filter
 	witness conntrack.Snapshot // memory for a look that only tells why
 
 	nth        int  // places there were
@@ -87,6 +90,7 @@ func newWatcher(o Options, out Output) (*watcher, error) {
 		scans:    budget{perSecond: 10},
 	}
 	w.openIncidents()
+	w.openHealing()
 	w.writers.open(o.Root, out)
 	return w, nil
 }
@@ -97,6 +101,7 @@ func (w *watcher) close() {
 	}
 	w.writers.close()
 	w.closeIncidents()
+	w.closeHealing()
 	_ = w.finder.Close()
 }
 
@@ -104,6 +109,9 @@ func (w *watcher) close() {
 func (w *watcher) open() error {
 	if !conntrack.Loaded(w.o.Root) {
 		return w.wait()
+	}
+	if err := w.canHeal(); err != nil {
+		return err
 	}
 	// What comes to be while we watch has no history.
 	first := w.ticks == 0
@@ -136,7 +144,10 @@ func (w *watcher) open() error {
 	}
 	w.askBoot()
 	w.clear = now().wall
-	return w.start(*probe)
+	if err := w.start(*probe); err != nil {
+		return err
+	}
+	return w.pulse(true)
 }
 
 // wait says, at the start, that there is nothing to watch yet.
