@@ -40,10 +40,12 @@ func main() {
 		ok, err = inLab(ctx, func(ctx context.Context, l *lab.Lab) (bool, error) { return rest(ctx, l, os.Args[2]) })
 	case len(os.Args) == 3 && os.Args[1] == "incidents":
 		ok, err = inLab(ctx, func(ctx context.Context, l *lab.Lab) (bool, error) { return incidents(ctx, l, os.Args[2]) })
+	case len(os.Args) == 3 && os.Args[1] == "heal":
+		ok, err = inLab(ctx, func(ctx context.Context, l *lab.Lab) (bool, error) { return heal(ctx, l, os.Args[2]) })
 	case len(os.Args) == 3 && os.Args[1] == "report":
 		ok, err = report(ctx, os.Args[2])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: bench bpf | bench census | bench rest, incidents or report PATH-OF-CTWATCH")
+		fmt.Fprintln(os.Stderr, "usage: bench bpf | bench census | bench rest, incidents, heal or report PATH-OF-CTWATCH")
 		os.Exit(2)
 	}
 	if err != nil {

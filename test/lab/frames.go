@@ -66,6 +66,7 @@ type frame struct {
 	dstBits uint16 // of the destination's low 16 bits, those all its hosts share
 	srcLow  int    // where the low 16 bits of the source are, 0 if it stays
 	srcBits uint16
+	srcMask uint16 // the bits of the source in which flows may differ
 	ipSum   uint32 // of the IPv4 header, but for the flow
 }
 
@@ -153,12 +154,15 @@ func (f *frame) spread() {
 		f.srcLow = ethernetLen + 22
 	}
 	was := binary.BigEndian.Uint16(f.bytes[f.srcLow:])
-	f.srcBits = was &^ (hostsPerEnd - 1)
+	f.srcBits, f.srcMask = was&^(hostsPerEnd-1), hostsPerEnd-1
 	f.ipSum -= uint32(was)
 	if f.kind != Echo4 { // which has no pseudo header
 		f.sum -= uint32(was)
 	}
 }
+
+// narrow keeps the sources of a frame that is spread in one /24, or /120.
+func (f *frame) narrow() { f.srcMask = 0xff }
 
 // set makes the frame the first packet of a flow.
 func (f *frame) set(n flow) {
@@ -167,7 +171,7 @@ func (f *frame) set(n flow) {
 	binary.BigEndian.PutUint16(f.bytes[f.srcPort:], src)
 	addresses := uint32(dst)
 	if f.srcLow != 0 {
-		from := f.srcBits | n.host()
+		from := f.srcBits | n.host()&f.srcMask
 		binary.BigEndian.PutUint16(f.bytes[f.srcLow:], from)
 		addresses += uint32(from)
 	}

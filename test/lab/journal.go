@@ -18,7 +18,7 @@ import (
 const (
 	journalPath = "/run/lock/ctwatch-lab.lock"
 	patience    = 5 * time.Minute
-	lockPoll    = 20 * time.Millisecond
+	lockPoll    = 2 * time.Millisecond // a process that opens one lab after another leaves little time between them
 )
 
 // journal is the machine-wide lock file. Its text says who holds the lab, and what has to be undone after it:

@@ -163,4 +163,16 @@ func TestFlowsDiffer(t *testing.T) {
 		sources[src] = true
 	}
 	equalOrFail(t, "different sources", hosts, len(sources))
+
+	f.narrow()
+	networks := map[netip.Prefix]bool{}
+	clear(sources)
+	for n := range flow(hosts) {
+		f.set(n)
+		src, _ := netip.AddrFromSlice(f.bytes[f.srcLow-2 : f.srcLow+2])
+		sources[src] = true
+		networks[netip.PrefixFrom(src, 24).Masked()] = true
+	}
+	equalOrFail(t, "different sources in one network", 256, len(sources))
+	equalOrFail(t, "networks", 1, len(networks))
 }
