@@ -23,7 +23,7 @@ build: ## Build ./ctwatch, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o ctwatch ./cmd/ctwatch
 
 .PHONY: demo
-demo: setup-run build ## Have the real kernel refuse real packets, and count them (root)
+demo: setup-run build ## Three acts: packets lost and counted; the limit raised in time; a flood refused (root)
 	go run ./test/demo ./ctwatch
 
 .PHONY: test
@@ -76,6 +76,10 @@ bench-rest: setup-run build ## Measure the daemon when nothing happens (root)
 bench-incidents: setup-run build ## Measure the daemon while packets are refused (root)
 	go run ./bench incidents ./ctwatch
 
+.PHONY: bench-heal
+bench-heal: setup-run build ## Measure what raising the limit saves: a ramp, a cliff, a flood (root)
+	go run ./bench heal ./ctwatch
+
 .PHONY: bench-census
 bench-census: setup-run ## Measure a look into a table of a million entries, beside the kernel's bare dump (root)
 	go run ./bench census
@@ -88,7 +92,7 @@ bench-report: build ## Measure a report over 30 days of journal
 lint: ## Check style and the import graph
 	$(GOLANGCI) run ./...
 	clang-format-19 --dry-run --Werror $(BPF)
-	shellcheck scripts/*.sh test/vm/*.sh .ci/run
+	shellcheck scripts/*.sh test/*/*.sh internal/recipe/*.sh examples/hooks/notify .ci/run
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 
 .PHONY: generate
