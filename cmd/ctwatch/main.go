@@ -29,8 +29,8 @@ const (
 )
 
 func main() {
-	// A reader that goes away is a write error like any other, not a signal that kills.
-	signal.Ignore(syscall.SIGPIPE)
+	// A reader that goes away is a write error like any other, not a signal that kills. Ignored it would be by hooks, too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal kills, should the end be held up
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)

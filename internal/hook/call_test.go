@@ -183,9 +183,7 @@ read x <$dir/ready; echo gone`)})
 		if dead(pid) {
 			t.Error("the daemon, which is not ours to end, is dead")
 		}
-		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-			t.Error(err)
-		}
+		t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
 		if r.Failed() || !r.Left || r.Output != "gone\n" {
 			t.Errorf("%+v", r)
 		}

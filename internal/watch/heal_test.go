@@ -39,6 +39,9 @@ func newPath(t *testing.T) (*lab.Lab, *lab.Path) {
 	p, err := l.Path("router")
 	must(t, err)
 	must(t, l.SetLimit(lab.Max, small))
+	buckets, err := l.Limit(lab.Buckets)
+	must(t, err)
+	must(t, l.SetLimit(lab.Buckets, buckets)) // so that it comes back, whoever changes it
 	return l, p
 }
 
