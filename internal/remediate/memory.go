@@ -32,23 +32,34 @@ const (
 
 // ReadMemory reads root/proc ("" is the machine's own). It fails only where /proc/meminfo cannot be understood.
 func ReadMemory(root string) (Memory, error) {
-	proc := filepath.Join(cmp.Or(root, "/"), "proc")
-	text, err := os.ReadFile(filepath.Join(proc, "meminfo"))
+	m, err := Memory{PerEntry: guessed}.Again(root)
 	if err != nil {
-		return Memory{}, fmt.Errorf("read memory: %w", err)
+		return Memory{}, err
 	}
-	m, err := parseMemory(text)
-	if err != nil {
-		return Memory{}, fmt.Errorf("read memory: %s/meminfo: %w", proc, err)
-	}
-	m.PerEntry = guessed
-	if slabs, err := os.ReadFile(filepath.Join(proc, "slabinfo")); err == nil {
+	if slabs, err := os.ReadFile(filepath.Join(procDir(root), "slabinfo")); err == nil {
 		if object := parseSlab(slabs, uint64(os.Getpagesize())); object > 0 {
 			m.PerEntry, m.Measured = object+extension, true
 		}
 	}
 	return m, nil
 }
+
+// Again reads how much there is now. What an entry costs stays what it is in a running kernel, and takes milliseconds to read.
+func (m Memory) Again(root string) (Memory, error) {
+	file := filepath.Join(procDir(root), "meminfo")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return m, fmt.Errorf("read memory: %w", err)
+	}
+	now, err := parseMemory(text)
+	if err != nil {
+		return m, fmt.Errorf("read memory: %s: %w", file, err)
+	}
+	m.Total, m.Available = now.Total, now.Available
+	return m, nil
+}
+
+func procDir(root string) string { return filepath.Join(cmp.Or(root, "/"), "proc") }
 
 // parseMemory reads /proc/meminfo. Before 3.14 there is no MemAvailable: then what is free or cached is an estimate.
 func parseMemory(text []byte) (Memory, error) {

@@ -71,7 +71,6 @@ func (w *watcher) openHealing() {
 	o := w.o.Remediate
 	o.Root, o.Boot = w.o.Root, func() time.Duration { return now().boot }
 	o.Memory = func() (remediate.Memory, error) { return w.memory.Memory, w.memory.err }
-	w.readMemory()
 	w.healer = remediate.NewHealer(o)
 	w.glances = budget{perSecond: glances}
 	w.keeper = newKeeper(w.o)
@@ -115,13 +114,19 @@ func (w *watcher) canHeal() error {
 	return nil
 }
 
-// readMemory reads what memory there is, if that was not done lately. It takes milliseconds: nothing that hurries waits for it.
-func (w *watcher) readMemory() {
-	m := &w.memory
-	if at := now().boot; m.at == 0 || at-m.at > memoryEvery {
-		m.at = at
+// readMemory reads what memory there is, if that was not done lately: what hurries does not wait for it. first: with what an
+// entry costs, for which conntrack must be loaded.
+func (w *watcher) readMemory(first bool) {
+	m, at := &w.memory, now().boot
+	switch {
+	case first:
 		m.Memory, m.err = remediate.ReadMemory(w.o.Root)
+	case at-m.at > memoryEvery:
+		m.Memory, m.err = m.Again(w.o.Root)
+	default:
+		return
 	}
+	m.at = at
 }
 
 // pulse looks at how full tables are, has limits raised where that is called for, and looks again in time. all: also at
@@ -134,28 +139,28 @@ func (w *watcher) pulse(all bool) error {
 	if !ok {
 		return nil
 	}
-	pause := time.Second
+	pause, at := time.Second, now().boot
 	for _, p := range w.places {
-		if at := now().boot; !all && p.dueAt > at {
+		if !all && p.dueAt > at {
 			pause = min(pause, max(p.dueAt-at, time.Millisecond))
 			continue
 		}
-		if !w.measure(p) {
+		if !w.measure(p, at) {
 			continue
 		}
 		growth := p.pace.Growth()
 		if t := w.healer.Policy().Trigger(p.count, limit, growth); t != remediate.Nothing {
-			if err := w.heal(p, t, now().boot); err != nil {
+			if err := w.heal(p, t, at); err != nil {
 				return err
 			}
-		} else if float64(p.count) >= glanceFill*float64(limit) && (growth > 0 || !p.looks.Stand(p.count, now().boot)) {
+		} else if float64(p.count) >= glanceFill*float64(limit) && (growth > 0 || !p.looks.Stand(p.count, at)) {
 			w.glanceAhead(p)
 		}
 		next := p.pace.Pause(limit)
-		if wait := p.againAt - now().boot; wait > 0 {
+		if wait := p.againAt - at; wait > 0 {
 			next = min(next, wait)
 		}
-		p.dueAt = now().boot + next
+		p.dueAt = at + next
 		pause = min(pause, next)
 	}
 	if pause < time.Second {
@@ -182,7 +187,7 @@ func (w *watcher) readLimit() (uint64, bool) {
 }
 
 // measure reads how many entries a place's table holds, and reports whether it could.
-func (w *watcher) measure(p *place) bool {
+func (w *watcher) measure(p *place, at time.Duration) bool {
 	if p.gauge == nil {
 		if p.ns.Path == "" || p.gone || w.gauges >= mostGauges {
 			return false
@@ -202,7 +207,7 @@ func (w *watcher) measure(p *place) bool {
 		return false
 	}
 	p.count = count
-	p.pace.Add(now().boot, count)
+	p.pace.Add(at, count)
 	return true
 }
 
@@ -251,13 +256,13 @@ func (w *watcher) heal(p *place, t remediate.Trigger, since time.Duration) error
 		return nil
 	}
 	limit, ok := w.readLimit()
-	if !ok || !w.measure(p) {
+	at := now().boot
+	if !ok || !w.measure(p, at) {
 		return nil
 	}
 	if err := w.yield(limit); err != nil {
 		return err
 	}
-	at := now().boot
 	if t == remediate.ByRefusal && p.count < limit || t <= p.trigger && at < p.againAt {
 		return nil
 	}
@@ -302,7 +307,7 @@ func (w *watcher) convalesce() error {
 	if w.healer == nil {
 		return nil
 	}
-	w.readMemory()
+	w.readMemory(false)
 	at := now().boot
 	for _, p := range w.places {
 		if n := p.account.Drops.Total(); n > p.refused {

@@ -144,9 +144,10 @@ func (w *watcher) open() error {
 	}
 	w.askBoot()
 	w.clear = now().wall
-	if err := w.start(*probe); err != nil {
+	if err := w.start(*probe); err != nil || w.healer == nil {
 		return err
 	}
+	w.readMemory(true)
 	return w.pulse(true)
 }
 
