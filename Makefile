@@ -27,10 +27,10 @@ demo: setup-run build ## Three acts: packets lost and counted; the limit raised 
 	go run ./test/demo ./ctwatch
 
 .PHONY: test
-test: setup-test check-generated lint build test-arm64 test-race test-unit test-vm ## The gate: everything that a change must pass (root)
+test: setup-test check-generated lint build test-arm64 test-race test-unit test-vm test-boot ## The gate: everything that a change must pass (root)
 
 .PHONY: test-all
-test-all: test fuzz bench-bpf bench-rest bench-incidents bench-census bench-report ## The gate, and what takes longer
+test-all: test fuzz test-boot-long bench-bpf bench-rest bench-incidents bench-heal bench-census bench-report ## The gate, and what takes longer
 
 .PHONY: test-unit
 test-unit: ## Unit tests and native kernel tests, at full size
@@ -45,6 +45,16 @@ PROBE ?=
 .PHONY: test-vm
 test-vm: setup-vm ## Boot real kernels and run the tests in them (KERNELS=, PROBE=)
 	go run ./test/vm -kernels '$(KERNELS)' -probe '$(PROBE)'
+
+KILLS ?= 5
+.PHONY: test-boot
+test-boot: setup-vm ## Boot a real systemd: limits survive reboots, reloads of the module and power cuts (KILLS=)
+	go test -count=1 -v -timeout 20m ./test/boot -boot -kills $(KILLS)
+
+.PHONY: test-boot-long
+test-boot-long: setup-vm ## The same with the systemd of Debian 11, and a hundred power cuts
+	go test -count=1 -v -timeout 30m ./test/boot -boot -suite bullseye
+	go test -count=1 -v -timeout 30m ./test/boot -boot -run 'TestBoot/power' -kills 100
 
 .PHONY: test-vm-long
 test-vm-long: setup-vm ## Run all tests in every kernel, and try the newest

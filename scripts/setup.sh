@@ -6,7 +6,7 @@ set -euo pipefail
 case "${1:-}" in
 run) packages=() ;;
 test) packages=(clang-19 llvm-19 libbpf-dev clang-format-19 shellcheck nftables conntrack iproute2 libc6-dev systemd busybox-static dash iptables util-linux) ;;
-vm) packages=(qemu-system-x86 busybox-static kmod xz-utils nftables conntrack) ;;
+vm) packages=(qemu-system-x86 qemu-utils e2fsprogs busybox-static kmod xz-utils nftables conntrack) ;;
 *)
 	echo "usage: $0 run|test|vm" >&2
 	exit 2

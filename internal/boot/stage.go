@@ -48,17 +48,25 @@ func (in inputs) stages() (stages, kept []stage) {
 		}
 		stages = append(stages, s)
 	}
+	var onAdd []stage
 	if !m.builtin {
 		for _, r := range m.onAdd {
 			if in.applier == appliedBySystemd || r.procps || r.file != "" { // systemd-sysctl is systemd's
-				stages = append(stages, in.onAdd(r))
+				onAdd = append(onAdd, in.onAdd(r))
 			}
 		}
 	}
 	boot := in.boot()
 	kept = append(kept, boot)
+	var once []stage
 	if in.there() {
-		stages = append(stages, boot)
+		once = append(once, boot)
+	}
+	if in.applier == appliedBySystemd {
+		// udevd tells of a module that was loaded early after systemd-sysctl has run (seen on 247 and 257).
+		stages = slices.Concat(stages, once, onAdd)
+	} else {
+		stages = slices.Concat(stages, onAdd, once)
 	}
 	if len(in.ufw) > 0 {
 		ufw := stage{writes: procpsWrites([][]assignment{in.ufw}), holds: "ufw applies it when it starts"}
@@ -138,7 +146,9 @@ func (in inputs) last(l limit, stages []stage, notes map[place]string) *setting 
 				notes[w.place] = "it " + err.Error()
 				continue
 			}
-			s = &setting{value, w.assignment, st}
+			if again := s != nil && s.value == value && s.stage.unsure == "" && s.stage.holds != st.holds; !again { // that it is set once more changes nothing
+				s = &setting{value, w.assignment, st}
+			}
 		}
 	}
 	return s

@@ -1,48 +1,38 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/ctwatch/ctwatch/test/qemu"
 )
 
 // machine boots kernels, one at a time.
 type machine struct {
-	cache   *cache
+	cache   *qemu.Cache
 	work    string
-	files   []file // of every guest
+	files   []qemu.File // of every guest
 	timeout time.Duration
 	verbose bool
 }
 
-// commandLine is the kernel's. An oops ends the machine instead of leaving it half dead; nothing emulated can be attacked
-// by speculation; an emulated clock is never so wrong that it must be watched.
-var commandLine = []string{
-	"console=ttyS0", "quiet", "loglevel=4", "panic=-1", "oops=panic", "mitigations=off", "cryptomgr.notests",
-	"tsc=reliable", "no_timer_check", "random.trust_cpu=on",
-}
-
 // boot runs a scenario in a kernel.
-func (m *machine) boot(ctx context.Context, k kernel, files *kernelFiles, s scenario) result {
+func (m *machine) boot(ctx context.Context, k kernel, files *qemu.KernelFiles, s scenario) result {
 	r := result{kernel: k, scenario: s}
-	name := k.name
+	name := k.Name
 	if s.name != "" {
 		name += "-" + s.name
 	}
-	r.path = filepath.Join(m.cache.dir, "console-"+name+".txt")
+	r.path = m.cache.Path("console-" + name + ".txt")
 	initramfs := filepath.Join(m.work, "initramfs")
-	all := slices.Concat(m.files, files.modules, []file{text("plan", s.plan(k), 0o644)})
-	if r.err = writeInitramfs(initramfs, all); r.err != nil {
+	all := slices.Concat(m.files, files.Modules, []qemu.File{qemu.Text("plan", s.plan(k), 0o644)})
+	if r.err = qemu.WriteInitramfs(initramfs, all); r.err != nil {
 		return r
 	}
 	out, err := os.Create(r.path)
@@ -54,7 +44,7 @@ func (m *machine) boot(ctx context.Context, k kernel, files *kernelFiles, s scen
 	if m.verbose {
 		show = io.MultiWriter(out, os.Stdout)
 	}
-	r.err = errors.Join(m.run(ctx, &r, show, files.image, initramfs), out.Close())
+	r.err = errors.Join(m.run(ctx, &r, show, files.Image, initramfs), out.Close())
 	return r
 }
 
@@ -62,31 +52,19 @@ func (m *machine) boot(ctx context.Context, k kernel, files *kernelFiles, s scen
 func (m *machine) run(ctx context.Context, r *result, show io.Writer, image, initramfs string) error {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
-	// One thread for both CPUs. With a thread each, QEMU before 8.1 may translate code that the other CPU changes at that
-	// moment, as kernels do for kprobes and static keys: then the guest dies of a breakpoint that nobody set ("Oops: int3").
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=single", "-machine", "q35", "-cpu", "max,la57=off", "-smp", "2", "-m", "2048",
-		"-nodefaults", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
-		"-kernel", image, "-initrd", initramfs, "-append", strings.Join(append(commandLine, r.scenario.cmdline...), " "))
-	cmd.Stderr = show
-	// However this process ends, the machine ends too. The signal comes when the thread ends that started it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	serial, err := cmd.StdoutPipe()
+	begun := time.Now()
+	guest, err := qemu.Start(ctx, qemu.Machine{
+		Image: image, Initramfs: initramfs, CPUs: 2, Memory: 2048, CommandLine: r.scenario.cmdline,
+		Devices: []string{"-serial", "stdio"}, Complaints: show,
+	})
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	lines := bufio.NewReader(serial)
 	for !r.done {
-		line, err := lines.ReadString('\n')
+		line, err := guest.Out.ReadString('\n')
 		if _, err := io.WriteString(show, strings.ReplaceAll(line, mark, "")); err != nil {
 			cancel()
-			return errors.Join(err, cmd.Wait())
+			return errors.Join(err, guest.Wait())
 		}
 		if line != "" {
 			r.line(line)
@@ -101,8 +79,8 @@ func (m *machine) run(ctx context.Context, r *result, show io.Writer, image, ini
 	r.total = time.Since(begun)
 	r.hung = errors.Is(ctx.Err(), context.DeadlineExceeded)
 	cancel() // done: nothing is waited for
-	if err := cmd.Wait(); err != nil && !r.done && !r.hung && ctx.Err() == nil {
-		return fmt.Errorf("qemu: %w", err)
+	if err := guest.Wait(); err != nil && !r.done && !r.hung && ctx.Err() == nil {
+		return err
 	}
 	return nil
 }

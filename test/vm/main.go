@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ctwatch/ctwatch/test/qemu"
 )
 
 // compatibility is the document with the table, below the project's directory.
@@ -83,12 +85,12 @@ func words(s string) []string {
 }
 
 func run(ctx context.Context, o options) error {
-	cache, err := openCache(ctx)
+	cache, err := qemu.OpenCache(ctx)
 	if err != nil {
 		return err
 	}
 	defer cache.Close()
-	work, err := cache.work()
+	work, err := cache.Work()
 	if err != nil {
 		return err
 	}
@@ -109,16 +111,16 @@ func run(ctx context.Context, o options) error {
 		if k.gating {
 			asked++
 		}
-		files, err := cache.kernel(ctx, k)
+		files, err := cache.Kernel(ctx, k.Kernel)
 		if err != nil {
-			var gone goneError
+			var gone qemu.GoneError
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
 			case errors.As(err, &gone):
-				fmt.Printf("vm: %s: skipped: %v\n", k.name, err)
+				fmt.Printf("vm: %s: skipped: %v\n", k.Name, err)
 			default:
-				fmt.Printf("vm: %s: failed: %v\n", k.name, err)
+				fmt.Printf("vm: %s: failed: %v\n", k.Name, err)
 				failed = failed || k.gating
 			}
 			continue
@@ -127,7 +129,7 @@ func run(ctx context.Context, o options) error {
 			ran++
 		}
 		for _, s := range plans {
-			if s.kernel != "" && s.kernel != k.name {
+			if s.kernel != "" && s.kernel != k.Name {
 				continue
 			}
 			r := machine.boot(ctx, k, files, s)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/ctwatch/ctwatch/test/qemu"
 )
 
 // result is how a scenario went in a kernel.
@@ -21,7 +23,7 @@ type result struct {
 
 // title names kernel and scenario.
 func (r *result) title() string {
-	name := r.kernel.name
+	name := r.kernel.Name
 	if r.scenario.name != "" {
 		name += " " + r.scenario.name
 	}
@@ -133,7 +135,7 @@ func (r *result) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  the console is kept in %s\n", r.path)
 	if said, err := os.ReadFile(r.path); err == nil && !r.done {
-		for _, l := range lastLines(string(said), 20) {
+		for _, l := range qemu.LastLines(string(said), 20) {
 			fmt.Fprintf(w, "    | %s\n", strings.TrimRight(l, "\r"))
 		}
 	}

@@ -167,7 +167,7 @@ func writeTable(path string, results []result, now time.Time) error {
 	var ran []string
 	for _, r := range results {
 		fresh = append(fresh, rowsOf(&r.console, now.UTC().Format(time.DateOnly))...)
-		ran = append(ran, r.kernel.name)
+		ran = append(ran, r.kernel.Name)
 	}
 	rows := merge(old, fresh, ran)
 	if len(fresh) == 0 || sameFindings(old, rows) {

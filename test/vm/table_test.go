@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ctwatch/ctwatch/test/qemu"
 )
 
 func day(s string) time.Time {
@@ -20,7 +22,7 @@ func day(s string) time.Time {
 func ran(t *testing.T, name, release string, lines ...string) result {
 	t.Helper()
 	said := "vm: kernel " + release + "\nvm: begin internal/watch\n" + strings.Join(lines, "\n") + "\nvm: end internal/watch 0\nvm: done\n"
-	return result{kernel: kernel{name: name}, console: *parse(t, said)}
+	return result{kernel: kernel{Kernel: qemu.Kernel{Name: name}}, console: *parse(t, said)}
 }
 
 var (

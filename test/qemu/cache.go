@@ -1,4 +1,6 @@
-package main
+// Package qemu makes virtual machines out of the distribution's packages, and runs them under QEMU's software emulation,
+// one at a time. It needs no KVM, no root and no image.
+package qemu
 
 import (
 	"context"
@@ -12,14 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cache is a directory outside the project, of one run at a time: what was downloaded, and the consoles.
-type cache struct {
+// Cache is a directory outside the project, of one run at a time: what was downloaded, and the consoles.
+type Cache struct {
 	dir  string
 	lock *os.File
 }
 
-// openCache waits for another run to end: two emulated machines on few CPUs would slow each other down until tests fail.
-func openCache(ctx context.Context) (*cache, error) {
+// OpenCache waits for another run to end: two emulated machines on few CPUs would slow each other down until tests fail.
+func OpenCache(ctx context.Context) (*Cache, error) {
 	dir, err := cacheDir()
 	if err != nil {
 		return nil, err
@@ -34,7 +36,7 @@ func openCache(ctx context.Context) (*cache, error) {
 	if err := await(ctx, lock); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &cache{dir, lock}, nil
+	return &Cache{dir, lock}, nil
 }
 
 func cacheDir() (string, error) {
@@ -67,11 +69,14 @@ func await(ctx context.Context, lock *os.File) error {
 }
 
 // Close lets the next run in.
-func (c *cache) Close() { _ = c.lock.Close() }
+func (c *Cache) Close() { _ = c.lock.Close() }
 
-// work is an empty directory for this run. The next run empties it, however this one ends.
-func (c *cache) work() (string, error) {
-	dir := filepath.Join(c.dir, "work")
+// Path is where the cache has a file of its users, such as a console.
+func (c *Cache) Path(name string) string { return filepath.Join(c.dir, name) }
+
+// Work is an empty directory for this run. The next run empties it, however this one ends.
+func (c *Cache) Work() (string, error) {
+	dir := c.Path("work")
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
@@ -79,8 +84,8 @@ func (c *cache) work() (string, error) {
 }
 
 // make makes a file or directory of the cache, unless it is there, at a temporary name that it has until it is whole.
-func (c *cache) make(name string, fill func(path string) error) (string, error) {
-	path := filepath.Join(c.dir, name)
+func (c *Cache) make(name string, fill func(path string) error) (string, error) {
+	path := c.Path(name)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return path, err
 	}

@@ -1,4 +1,4 @@
-package main
+package qemu
 
 import (
 	"bytes"
@@ -11,14 +11,14 @@ import (
 	"strings"
 )
 
-// file is one of an archive: of contents, or a link, or a device.
-type file struct {
-	name   string      // relative, with slashes
-	mode   fs.FileMode // type and permissions; nothing else of it is kept
-	source string      // where its contents are on this machine, if not in contents
-	// contents are the file's bytes, or where the link points.
-	contents     string
-	major, minor uint32 // of a device
+// File is one of an archive or a disk: of contents, or a link, or a device.
+type File struct {
+	Name   string      // relative, with slashes
+	Mode   fs.FileMode // type and permissions; nothing else of it is kept
+	Source string      // where its contents are on this machine, if not in Contents
+	// Contents are the file's bytes, or where the link points.
+	Contents     string
+	Major, Minor uint32 // of a device
 }
 
 // cpioTypes are the S_IF numbers of include/uapi/linux/stat.h.
@@ -38,20 +38,20 @@ func cpioType(m fs.FileMode) (uint32, error) {
 
 // writeCPIO writes a newc archive, the format of Documentation/driver-api/early-userspace/buffer-format.rst: owned by
 // root, without times, parents made as they are needed. Of two files of one name the last one counts.
-func writeCPIO(w io.Writer, files []file) error {
+func writeCPIO(w io.Writer, files []File) error {
 	c := cpio{w: w, made: map[string]bool{".": true}}
 	for _, f := range files {
-		if err := c.parents(path.Dir(f.name)); err != nil {
+		if err := c.parents(path.Dir(f.Name)); err != nil {
 			return err
 		}
-		if f.mode.IsDir() {
-			if err := c.parents(f.name); err != nil {
+		if f.Mode.IsDir() {
+			if err := c.parents(f.Name); err != nil {
 				return err
 			}
 			continue
 		}
 		if err := c.file(f); err != nil {
-			return fmt.Errorf("archive %s: %w", f.name, err)
+			return fmt.Errorf("archive %s: %w", f.Name, err)
 		}
 	}
 	if err := c.entry("TRAILER!!!", 0, nil, 0, 0); err != nil {
@@ -80,18 +80,18 @@ func (c *cpio) parents(name string) error {
 	return c.entry(name, 0o040755, nil, 0, 0)
 }
 
-func (c *cpio) file(f file) error {
-	kind, err := cpioType(f.mode)
+func (c *cpio) file(f File) error {
+	kind, err := cpioType(f.Mode)
 	if err != nil {
 		return err
 	}
-	contents := []byte(f.contents)
-	if f.source != "" {
-		if contents, err = os.ReadFile(f.source); err != nil {
+	contents := []byte(f.Contents)
+	if f.Source != "" {
+		if contents, err = os.ReadFile(f.Source); err != nil {
 			return err
 		}
 	}
-	return c.entry(f.name, kind|uint32(f.mode.Perm()), contents, f.major, f.minor)
+	return c.entry(f.Name, kind|uint32(f.Mode.Perm()), contents, f.Major, f.Minor)
 }
 
 func (c *cpio) entry(name string, mode uint32, contents []byte, major, minor uint32) error {
@@ -121,9 +121,9 @@ func (c *cpio) write(b []byte) error {
 	return err
 }
 
-// tree is every file below a directory of this machine, as it shall be found below another in the archive.
-func tree(from, to string) ([]file, error) {
-	var files []file
+// Tree is every file below a directory of this machine, as it shall be found below another in the archive.
+func Tree(from, to string) ([]File, error) {
+	var files []File
 	err := filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -136,10 +136,10 @@ func tree(from, to string) ([]file, error) {
 		if err != nil {
 			return err
 		}
-		f := file{name: path.Join(to, filepath.ToSlash(rel)), mode: info.Mode(), source: p}
+		f := File{Name: path.Join(to, filepath.ToSlash(rel)), Mode: info.Mode(), Source: p}
 		if info.Mode().Type() == fs.ModeSymlink {
-			f.source = ""
-			if f.contents, err = os.Readlink(p); err != nil {
+			f.Source = ""
+			if f.Contents, err = os.Readlink(p); err != nil {
 				return err
 			}
 		}
@@ -149,7 +149,7 @@ func tree(from, to string) ([]file, error) {
 	return files, err
 }
 
-// text is a file of these contents.
-func text(name, contents string, mode fs.FileMode) file {
-	return file{name: strings.TrimPrefix(name, "/"), mode: mode, contents: contents}
+// Text is a file of these contents.
+func Text(name, contents string, mode fs.FileMode) File {
+	return File{Name: strings.TrimPrefix(name, "/"), Mode: mode, Contents: contents}
 }

@@ -1,94 +1,17 @@
-package main
+package qemu
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
-
-// kernelFiles is a kernel ready to be booted.
-type kernelFiles struct {
-	image   string
-	modules []file
-}
-
-// kernel gets a kernel from the cache, or from the mirror.
-func (c *cache) kernel(ctx context.Context, k kernel) (*kernelFiles, error) {
-	if k.name == newest {
-		var err error
-		if k, err = c.newest(ctx); err != nil {
-			return nil, err
-		}
-	}
-	// With another choice of modules the old choice is not found.
-	dir, err := c.make(filepath.Join("kernels", fmt.Sprintf("%s.%08x", k.packages[0], choiceSum())), func(dir string) error {
-		var debs []string
-		var s *suite
-		for _, p := range k.packages {
-			deb, err := c.make(filepath.Join("debs", p.String()+".deb"), func(path string) (err error) {
-				if s == nil {
-					fmt.Printf("vm: %s: downloading from %s\n", k.name, k.suite)
-					if s, err = c.openSuite(ctx, k.suite); err != nil {
-						return err
-					}
-				}
-				return s.download(ctx, p, path)
-			})
-			if err != nil {
-				return err
-			}
-			debs = append(debs, deb)
-		}
-		return unpack(ctx, debs, dir)
-	})
-	if err != nil {
-		return nil, err
-	}
-	modules, err := tree(filepath.Join(dir, "lib"), "lib")
-	return &kernelFiles{filepath.Join(dir, "vmlinuz"), modules}, err
-}
-
-// unpack makes a directory of vmlinuz and lib/modules out of a kernel's packages.
-func unpack(ctx context.Context, debs []string, dir string) (err error) {
-	whole := dir + ".whole"
-	if err := os.RemoveAll(whole); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(whole)) }()
-	for _, d := range []string{dir, whole} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
-	}
-	for _, deb := range debs {
-		if _, err := output(exec.CommandContext(ctx, "dpkg-deb", "-x", deb, whole)); err != nil {
-			return err
-		}
-	}
-	// Newer packages are of a merged /usr; depmod looks in /lib.
-	if _, err := os.Stat(filepath.Join(whole, "lib")); errors.Is(err, os.ErrNotExist) {
-		if err := os.Symlink("usr/lib", filepath.Join(whole, "lib")); err != nil {
-			return err
-		}
-	}
-	release, err := one(filepath.Join(whole, "lib/modules/*"))
-	if err != nil {
-		return err
-	}
-	image, err := one(filepath.Join(whole, "boot/vmlinuz-*"), filepath.Join(release, "vmlinuz"))
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(image, filepath.Join(dir, "vmlinuz")); err != nil {
-		return err
-	}
-	return chooseModules(ctx, whole, dir, filepath.Base(release))
-}
 
 // chooseModules moves the wanted modules and those they need.
 func chooseModules(ctx context.Context, whole, dir, release string) error {
@@ -117,7 +40,7 @@ func chooseModules(ctx context.Context, whole, dir, release string) error {
 	}
 	// The guest's modprobe takes modules as they are.
 	if len(packed) > 0 {
-		if _, err := output(exec.CommandContext(ctx, "xz", append([]string{"-d", "--"}, packed...)...)); err != nil {
+		if _, err := Output(exec.CommandContext(ctx, "xz", append([]string{"-d", "--"}, packed...)...)); err != nil {
 			return err
 		}
 	}
@@ -130,7 +53,7 @@ func chooseModules(ctx context.Context, whole, dir, release string) error {
 }
 
 func depmod(ctx context.Context, base, release string) error {
-	_, err := output(exec.CommandContext(ctx, "depmod", "-b", base, release))
+	_, err := Output(exec.CommandContext(ctx, "depmod", "-b", base, release))
 	return err
 }
 
@@ -142,7 +65,7 @@ var wantedDirs = []string{
 }
 
 // wantedNames are modules elsewhere.
-var wantedNames = []string{"veth", "dummy", "ifb"}
+var wantedNames = []string{"veth", "dummy", "ifb", "virtio_blk"}
 
 func wantedModule(name string) bool {
 	for _, d := range wantedDirs {
@@ -197,4 +120,9 @@ func one(patterns ...string) (string, error) {
 		return "", fmt.Errorf("%d files match %s, want one", len(found), strings.Join(patterns, " or "))
 	}
 	return found[0], nil
+}
+
+// choiceSum tells choices of modules apart.
+func choiceSum() uint32 {
+	return crc32.ChecksumIEEE([]byte(strings.Join(slices.Concat(wantedDirs, wantedNames), " ")))
 }

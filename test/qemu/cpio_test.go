@@ -1,4 +1,4 @@
-package main
+package qemu
 
 import (
 	"bytes"
@@ -21,12 +21,12 @@ func TestCPIO(t *testing.T) {
 	source := filepath.Join(dir, "source")
 	must(t, os.WriteFile(source, []byte("from a file\n"), 0o644))
 	var archive bytes.Buffer
-	must(t, writeCPIO(&archive, []file{
-		text("init", "#!/bin/sh\n", 0o755),
-		{name: "a/b/c", mode: 0o600, source: source},
-		{name: "a/link", mode: fs.ModeSymlink | 0o777, contents: "/init"},
-		{name: "empty", mode: fs.ModeDir},
-		text("a/b/odd", "123", 0o644),
+	must(t, writeCPIO(&archive, []File{
+		Text("init", "#!/bin/sh\n", 0o755),
+		{Name: "a/b/c", Mode: 0o600, Source: source},
+		{Name: "a/link", Mode: fs.ModeSymlink | 0o777, Contents: "/init"},
+		{Name: "empty", Mode: fs.ModeDir},
+		Text("a/b/odd", "123", 0o644),
 	}))
 	if archive.Len()%512 != 0 {
 		t.Errorf("%d bytes are not a round size", archive.Len())
@@ -81,7 +81,7 @@ func TestCPIO(t *testing.T) {
 
 func TestCPIODevice(t *testing.T) {
 	var archive bytes.Buffer
-	must(t, writeCPIO(&archive, []file{{name: "console", mode: fs.ModeDevice | fs.ModeCharDevice | 0o600, major: 5, minor: 1}}))
+	must(t, writeCPIO(&archive, []File{{Name: "console", Mode: fs.ModeDevice | fs.ModeCharDevice | 0o600, Major: 5, Minor: 1}}))
 	// ino, mode, uid, gid, nlink, mtime, filesize, devmajor, devminor, rdevmajor, rdevminor, namesize, check
 	want := "070701" + "00000001" + "00002180" + "00000000" + "00000000" + "00000001" + "00000000" + "00000000" +
 		"00000000" + "00000000" + "00000005" + "00000001" + "00000008" + "00000000" + "console\x00"
@@ -91,7 +91,7 @@ func TestCPIODevice(t *testing.T) {
 }
 
 func TestCPIORefusesSockets(t *testing.T) {
-	if err := writeCPIO(new(bytes.Buffer), []file{{name: "s", mode: fs.ModeSocket}}); err == nil {
+	if err := writeCPIO(new(bytes.Buffer), []File{{Name: "s", Mode: fs.ModeSocket}}); err == nil {
 		t.Error("a socket was archived")
 	}
 }

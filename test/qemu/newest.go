@@ -1,15 +1,20 @@
-package main
+package qemu
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 )
+
+// Newest is the name of the newest kernel that the distribution offers for trial, whichever it is today.
+const Newest = "newest"
+
+// newestSuites are where it is looked for.
+var newestSuites = []string{"trixie-backports", "sid"}
 
 var imageName = regexp.MustCompile(`^linux-(image|binary)-([0-9].*-cloud-amd64)$`)
 
@@ -31,14 +36,14 @@ func newestPackages(names []string) map[string][]string {
 }
 
 // newest finds the newest kernel of the suites that have new ones.
-func (c *cache) newest(ctx context.Context) (kernel, error) {
-	best := kernel{name: newest}
+func (c *Cache) newest(ctx context.Context) (Kernel, error) {
+	best := Kernel{Name: Newest}
 	for _, name := range newestSuites {
 		s, err := c.openSuite(ctx, name)
 		if err != nil {
 			return best, err
 		}
-		out, err := output(s.apt(ctx, "apt-cache", "pkgnames", "linux-"))
+		out, err := Output(s.apt(ctx, "apt-cache", "pkgnames", "linux-"))
 		if err != nil {
 			return best, err
 		}
@@ -56,28 +61,23 @@ func (c *cache) newest(ctx context.Context) (kernel, error) {
 		}
 		for image, list := range versions {
 			for _, v := range list {
-				if best.packages != nil && !newer(ctx, v, best.packages[0].version) {
+				if best.Packages != nil && !newer(ctx, v, best.Packages[0].Version) {
 					continue
 				}
-				best.suite, best.packages = name, nil
+				best.Suite, best.Packages = name, nil
 				for _, n := range groups[image] {
-					best.packages = append(best.packages, pkg{n, v})
+					best.Packages = append(best.Packages, Package{n, v})
 				}
 			}
 		}
 	}
-	if best.packages == nil {
+	if best.Packages == nil {
 		return best, errors.New("no kernel in " + strings.Join(newestSuites, ", "))
 	}
-	fmt.Printf("vm: %s: %s of %s\n", newest, best.packages[0], best.suite)
+	fmt.Printf("vm: %s: %s of %s\n", Newest, best.Packages[0], best.Suite)
 	return best, nil
 }
 
 func newer(ctx context.Context, a, b string) bool {
 	return exec.CommandContext(ctx, "dpkg", "--compare-versions", a, "gt", b).Run() == nil
-}
-
-// choiceSum tells choices of modules apart.
-func choiceSum() uint32 {
-	return crc32.ChecksumIEEE([]byte(strings.Join(append(wantedDirs, wantedNames...), " ")))
 }
