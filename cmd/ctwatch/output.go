@@ -32,6 +32,7 @@ const (
 // output is where the records of a run go: the journal first, which is to know of what is shown. None of them keeps the
 // run waiting.
 type output struct {
+	attached func() // called when counting begins, and again when it begins anew; nil is nobody
 	screen   *screen
 	log      *slog.Logger
 	journal  *journal.Writer // nil: none
@@ -136,7 +137,11 @@ func (out *output) Record(r record.Record) error {
 	if err := out.state.Record(r); err != nil {
 		out.log.Warn(err.Error())
 	}
-	switch r.(type) {
+	switch r := r.(type) {
+	case *record.Start:
+		if r.Probe != "" && out.attached != nil {
+			out.attached()
+		}
 	case *record.Sample:
 		if out.journal != nil {
 			out.state.JournalLost(out.journal.State().Lost)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"os"
 	"os/signal"
@@ -14,7 +15,33 @@ import (
 
 // leash is how long a thread of ours may have a CPU to itself, without once waiting for anything, before all of them go
 // back to where everybody is (RLIMIT_RTTIME).
-const leash = 200 * time.Millisecond
+const leash = 500 * time.Millisecond
+
+// hurried is a run that goes before others, once it is attached: to load a program may take a CPU for long.
+type hurried struct {
+	log *slog.Logger
+	end func() // nil: it does not
+}
+
+func (h *hurried) begin() {
+	if h.end != nil {
+		return
+	}
+	const late = "limits may be raised late while the CPUs are busy: "
+	end, err := hurry(func() {
+		h.log.Warn(late + "ctwatch had one to itself for too long, and does not go before others any more")
+	})
+	if h.end = end; err != nil {
+		h.end = func() {}
+		h.log.Warn(late + err.Error())
+	}
+}
+
+func (h *hurried) close() {
+	if h.end != nil {
+		h.end()
+	}
+}
 
 // hurry has this process go before others: while packets are being lost, those who send and receive them have the CPUs, and
 // a raise that takes a millisecond of one would come tens of milliseconds later. Threads that are made later take after

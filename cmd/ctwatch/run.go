@@ -53,17 +53,6 @@ func runCommand() *cli.Command {
 			if o.Persist && o.Remediate.Mode != remediate.On {
 				log.Warn(fmt.Sprintf("--persist keeps what is raised, and --remediate %s raises nothing (`ctwatch limit persist` keeps the limit as it is)", o.Remediate.Mode))
 			}
-			if o.Remediate.Mode == remediate.On {
-				const late = "limits may be raised late while the CPUs are busy: "
-				end, err := hurry(func() {
-					log.Warn(late + "ctwatch had one to itself for too long, and does not go before others any more")
-				})
-				if err != nil {
-					log.Warn(late + err.Error())
-				} else {
-					defer end()
-				}
-			}
 			release, err := lock(o.Root)
 			switch {
 			case errors.Is(err, errNoLock):
@@ -78,6 +67,11 @@ func runCommand() *cli.Command {
 			out, err := openOutput(c, o, log, func(err error) { end(unprinted{err}) })
 			if err != nil {
 				return err
+			}
+			if o.Remediate.Mode == remediate.On {
+				h := hurried{log: log}
+				out.attached = h.begin
+				defer h.close()
 			}
 			err = errors.Join(watch.Run(ctx, o, out), out.close())
 			if cause := new(unprinted); err == nil && errors.As(context.Cause(ctx), cause) {

@@ -22,6 +22,8 @@ type Options struct {
 	Root string
 	// Limit is how many entries to walk at most. Default: all.
 	Limit uint64
+	// Load lets the kernel load nf_conntrack_netlink, which then holds nf_conntrack until somebody removes it.
+	Load bool
 	// Rows is how many rows each ranking has at most. Default: 10.
 	Rows int
 }
@@ -30,7 +32,7 @@ type Options struct {
 // returns ErrSparse for a table of few entries on a machine of many buckets, and nothing when ctx ends before the walk.
 func Take(ctx context.Context, o Options) (*record.Fillers, error) {
 	begun := time.Now()
-	if err := ready(o.Root); err != nil {
+	if err := ready(o.Root, o.Load); err != nil {
 		return nil, err
 	}
 	sysctls, err := openSysctls(o.Root)
@@ -49,7 +51,7 @@ func Take(ctx context.Context, o Options) (*record.Fillers, error) {
 		return nil, ErrSparse
 	}
 	t := newTally(timeouts, o.Limit)
-	walked, err := Walk(ctx, o.Root, o.Limit, t.add)
+	walked, err := walk(ctx, o.Limit, t.add)
 	if err != nil {
 		return nil, err
 	}

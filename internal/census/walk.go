@@ -46,9 +46,13 @@ type Walked struct {
 // The kernel has the first chunk ready when write returns, and makes the next one inside read: there is nothing to wait
 // for, and the socket does not block.
 func Walk(ctx context.Context, root string, limit uint64, visit func(*Entry)) (Walked, error) {
-	if err := ready(root); err != nil {
+	if err := ready(root, false); err != nil {
 		return Walked{}, err
 	}
+	return walk(ctx, limit, visit)
+}
+
+func walk(ctx context.Context, limit uint64, visit func(*Entry)) (Walked, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return Walked{}, fmt.Errorf("open ctnetlink: %w", err)
@@ -85,14 +89,20 @@ func Walk(ctx context.Context, root string, limit uint64, visit func(*Entry)) (W
 }
 
 // ready returns why ctnetlink must not be asked: opening its socket makes the kernel load modules. nf_conntrack_netlink
-// then holds nf_conntrack against `modprobe -r`; where conntrack is part of the kernel there is nothing to be held.
-func ready(root string) error {
+// then holds nf_conntrack against `modprobe -r`; where conntrack is part of the kernel there is nothing to be held. load: it
+// may be asked all the same.
+func ready(root string, load bool) error {
 	if !conntrack.Loaded(root) {
 		return conntrack.ErrNotLoaded
 	}
-	netlink := filepath.Join(cmp.Or(root, "/"), "sys/module/nf_conntrack_netlink")
-	if conntrack.IsModule(root) && unix.Access(netlink, unix.F_OK) != nil {
+	if !load && WouldLoad(root) {
 		return ErrWouldLoad
 	}
 	return nil
+}
+
+// WouldLoad reports whether a walk would make the kernel load nf_conntrack_netlink, and hold nf_conntrack by it.
+func WouldLoad(root string) bool {
+	netlink := filepath.Join(cmp.Or(root, "/"), "sys/module/nf_conntrack_netlink")
+	return conntrack.IsModule(root) && unix.Access(netlink, unix.F_OK) != nil
 }

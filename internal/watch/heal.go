@@ -114,6 +114,23 @@ func (w *watcher) canHeal() error {
 	return nil
 }
 
+// beginHealing has at hand what a raise in a hurry cannot wait for, and looks at every table for the first time.
+func (w *watcher) beginHealing() error {
+	if w.healer == nil {
+		return nil
+	}
+	w.readMemory(true)
+	if census.WouldLoad(w.o.Root) {
+		w.out.Notice("whether a flood fills a table only ctnetlink tells: nf_conntrack_netlink is loaded for that, and holds nf_conntrack until it is removed")
+		for _, p := range w.places {
+			if p.ns.Host {
+				w.glance(p, 1)
+			}
+		}
+	}
+	return w.pulse(true)
+}
+
 // readMemory reads what memory there is, if that was not done lately: what hurries does not wait for it. first: with what an
 // entry costs, for which conntrack must be loaded.
 func (w *watcher) readMemory(first bool) {
@@ -234,7 +251,7 @@ func (w *watcher) glance(p *place, entries uint64) (blind string) {
 		return "the namespace cannot be entered"
 	}
 	err := w.finder.Enter(p.ns, func() error {
-		f, err := census.Take(context.Background(), census.Options{Root: w.o.Root, Limit: entries, Rows: 3})
+		f, err := census.Take(context.Background(), census.Options{Root: w.o.Root, Limit: entries, Rows: 3, Load: true})
 		if err != nil {
 			return err
 		}

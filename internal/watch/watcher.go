@@ -144,11 +144,10 @@ func (w *watcher) open() error {
 	}
 	w.askBoot()
 	w.clear = now().wall
-	if err := w.start(*probe); err != nil || w.healer == nil {
+	if err := w.start(*probe); err != nil {
 		return err
 	}
-	w.readMemory(true)
-	return w.pulse(true)
+	return w.beginHealing()
 }
 
 // wait says, at the start, that there is nothing to watch yet.

@@ -10,7 +10,6 @@ import (
 var (
 	boots = flag.Bool("boot", false, "boot machines (make test-boot)")
 	suite = flag.String("suite", "trixie", "Debian's release that the machines run: trixie, bookworm or bullseye")
-	heal  = flag.Bool("remediate", false, "also have a daemon raise a limit")
 	kills = flag.Int("kills", 5, "how often to cut the power while limits are persisted")
 )
 
@@ -29,9 +28,6 @@ func TestBoot(t *testing.T) {
 		{"power cuts", powerCuts},
 		{"remediated", remediated},
 	} {
-		if scenario.name == "remediated" && !*heal {
-			continue
-		}
 		t.Run(scenario.name, func(t *testing.T) { scenario.run(w.machine(t)) })
 	}
 }

@@ -23,12 +23,14 @@ type step struct {
 
 // testedPackages are those whose tests need a kernel.
 var testedPackages = []string{"internal/watch", "internal/loader", "internal/conntrack", "internal/census", "internal/kmsg",
-	"internal/netns", "test/lab"}
+	"internal/netns", "internal/limits", "test/lab"}
 
 // defaultScenario is for every kernel: the tests in which kernels differ most. long: all tests.
 func defaultScenario(probe string, long bool) scenario {
 	s := scenario{steps: []step{
 		tests("internal/watch", "^(TestAuto|TestProbes|TestReload|TestAbsent|TestVerdicts|TestWriterOfALimit|TestLoggedLines)$"),
+		tests("internal/watch", "^(TestRaisedAtFirstLoss|TestFloodIsNotFed|TestYields|TestBucketsWithTheLimit)$"),
+		tests("internal/limits", "^TestKernel$"),
 		tests("internal/loader", "^(TestKilled|TestBegins|TestHooksAreIdle|TestSettle|TestWalkKnowsEveryNamespace|TestLimit.*|TestNoCgroupRoot)$"),
 		tests("internal/conntrack", ""),
 		tests("internal/census", "^TestAgainstLab$"),
