@@ -32,6 +32,8 @@ func explainWith(err error, root string, max, buckets uint64) error {
 	case errors.Is(err, conntrack.ErrNotLoaded):
 		return impossibleError{"conntrack is not loaded: there is no running limit", fmt.Sprintf(
 			"`ctwatch limit persist %d` makes a limit hold from the first load on; ctwatch does not load the module", example(max))}
+	case errors.Is(err, limits.ErrNoProc):
+		return impossibleError{limits.ErrNoProc.Error(), "is proc mounted there?"}
 	case errors.As(err, &unwritable) && unwritable.Why == limits.Denied:
 		return hintedError{err, "it takes root, or CAP_NET_ADMIN"}
 	case errors.As(err, &unwritable) && unwritable.Why == limits.NoFile:

@@ -85,7 +85,7 @@ func (m *machine) judgeMax(n, buckets uint64, object object) {
 	}
 	plan := remediate.DefaultPolicy().Plan(m.usage(0), m.memory)
 	if n > plan.Cap && (n > m.state.Max && m.state.Max != 0) {
-		object(needsForce, fmt.Sprintf("%d is the most that a careful memory budget allows now", plan.Cap),
+		object(needsForce, remediate.Thousands(plan.Cap)+" is the most that a careful memory budget allows now",
 			"%s entries could cost %s of this machine's %s (%s available), which cannot be swapped",
 			remediate.Thousands(n), remediate.Bytes(m.cost(n, buckets)), remediate.Bytes(m.memory.Total), remediate.Bytes(m.memory.Available))
 	}
@@ -121,9 +121,17 @@ func (m *machine) above(n uint64) string {
 		}
 	}
 	if more > 0 {
-		names = append(names, fmt.Sprintf("more in %d others", more))
+		names = append(names, "more in "+others(more))
 	}
 	return strings.Join(names, ", ")
+}
+
+// others says how many more there are: "1 other", "2 others".
+func others(n int) string {
+	if n == 1 {
+		return "1 other"
+	}
+	return fmt.Sprintf("%d others", n)
 }
 
 func (m *machine) allMemory() string {

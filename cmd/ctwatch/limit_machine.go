@@ -37,7 +37,7 @@ type table struct {
 
 func (t table) String() string { return netnsName(t.Name, t.NS) }
 
-// lookAtMachine reads what there is. That conntrack is not loaded is no error here.
+// lookAtMachine reads what there is. That conntrack is not loaded, or that there is no proc, is no error here.
 func lookAtMachine(root string) (*machine, error) {
 	m := &machine{root: root}
 	m.memory, m.noMem = remediate.ReadMemory(root)
@@ -46,7 +46,7 @@ func lookAtMachine(root string) (*machine, error) {
 	release, _ := os.ReadFile(filepath.Join("/", root, "proc/sys/kernel/osrelease"))
 	m.release = strings.TrimSpace(string(release))
 	m.state, err = limits.Read(root)
-	if errors.Is(err, conntrack.ErrNotLoaded) {
+	if errors.Is(err, conntrack.ErrNotLoaded) || errors.Is(err, limits.ErrNoProc) {
 		return m, nil
 	}
 	if err != nil {

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -47,8 +45,6 @@ func limitPersistCommand() *cli.Command {
 				if want, err = runningLimits(root, buckets); err != nil {
 					return err
 				}
-			} else {
-				want.Buckets = keptBuckets(root, buckets)
 			}
 			// Where nothing can be written there is no lock to be had either.
 			if _, err := persist.Check(persistOptions(c, root, c.Bool("force")), want); err != nil {
@@ -129,16 +125,11 @@ func keptBuckets(root string, asked uint64) uint64 {
 	if asked > 0 {
 		return asked
 	}
-	b, err := boot.Read(root)
-	if err != nil || b.Persisted.Buckets == nil {
-		return 0
+	n, err := persist.KeptBuckets(persist.Options{Root: root})
+	if err != nil {
+		return 0 // persisting meets the same error, and tells it
 	}
-	for _, l := range b.Files {
-		if l.Wins && (l.Key == "hashsize" || strings.HasSuffix(l.Key, "buckets")) && strings.Contains(path.Base(l.File), "ctwatch") {
-			return *b.Persisted.Buckets
-		}
-	}
-	return 0
+	return n
 }
 
 // tellFiles tells what became of files, and what the next boot gives now.

@@ -4,15 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"github.com/ctwatch/ctwatch/internal/boot"
 	"github.com/ctwatch/ctwatch/internal/control"
@@ -257,20 +252,9 @@ func readLastSet(root string) (*lastSet, error) {
 
 // daemonRuns reports whether `ctwatch run` holds its lock; nil where we may not look.
 func daemonRuns(root string) (running *bool, pid string) {
-	f, err := os.OpenFile(filepath.Join("/", root, lockPath), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	no, yes := false, true
-	if errors.Is(err, fs.ErrNotExist) {
-		return &no, ""
-	}
+	runs, pid, err := control.Running(root)
 	if err != nil {
 		return nil, ""
 	}
-	defer f.Close()
-	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	if !errors.Is(err, unix.EWOULDBLOCK) {
-		return &no, ""
-	}
-	text := make([]byte, 32)
-	n, _ := f.Read(text)
-	return &yes, strings.TrimSpace(string(text[:n]))
+	return &runs, pid
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ctwatch/ctwatch/internal/limits"
 	"github.com/ctwatch/ctwatch/internal/record"
 	"github.com/ctwatch/ctwatch/internal/remediate"
 	"github.com/ctwatch/ctwatch/internal/rival"
@@ -29,6 +30,10 @@ func (s *limitShow) text(w io.Writer) error {
 }
 
 func (s *limitShow) textLimits(p *paragraphs) {
+	if !s.machine.booted && s.machine.root == "" {
+		p.add("limit", "%v", limits.ErrNoProc)
+		return
+	}
 	if !s.machine.booted {
 		p.add("limit", "there is no proc here: these are the files of a machine that does not run")
 		return
@@ -45,19 +50,7 @@ func (s *limitShow) textLimits(p *paragraphs) {
 		limit += ", " + thousands(s.Live.Buckets) + " buckets for all"
 	}
 	p.add("limit", "%s", limit)
-	const most = 4
-	var tables []string
-	for i, t := range s.NetNS {
-		if i >= most || i > 0 && t.Count == 0 {
-			tables = append(tables, fmt.Sprintf("less in %d others", len(s.NetNS)-i))
-			break
-		}
-		text := thousands(&t.Count) + " in " + t.String()
-		if t.Fill != nil {
-			text += " (" + percent(t.Fill) + ")"
-		}
-		tables = append(tables, text)
-	}
+	tables := s.textTables()
 	if s.Unseen > 0 {
 		tables = append(tables, fmt.Sprintf("%d that cannot be read", s.Unseen))
 	}
@@ -68,6 +61,24 @@ func (s *limitShow) textLimits(p *paragraphs) {
 	} else if r != nil {
 		p.add("20 % rule", "kept: %s of the limit is in use", percent(&r.Fill))
 	}
+}
+
+// textTables says how full the fullest tables are, and what there is to say of the others.
+func (s *limitShow) textTables() (tables []string) {
+	const most = 4
+	for i, t := range s.NetNS {
+		if rest := len(s.NetNS) - i; i > 0 && t.Count == 0 {
+			return append(tables, "none in "+others(rest))
+		} else if i >= most {
+			return append(tables, "no more in any of "+others(rest))
+		}
+		text := thousands(&t.Count) + " in " + t.String()
+		if t.Fill != nil {
+			text += " (" + percent(t.Fill) + ")"
+		}
+		tables = append(tables, text)
+	}
+	return tables
 }
 
 func (s *limitShow) textMemory(p *paragraphs) {
@@ -127,11 +138,16 @@ func (s *limitShow) textDaemon(p *paragraphs) {
 	default:
 		p.add("daemon", "`ctwatch run` is not running: nobody raises the limit when it is needed")
 	}
+	shown := 0
 	for _, a := range s.Daemon.Actions {
 		if a == s.Daemon.Yielded {
 			continue
 		}
-		p.add("", "%s %s", moment(a.Time), action(a))
+		p.add("", "%s %s", moment(a.Time), deed(a))
+		shown++
+	}
+	if shown > 0 {
+		p.add("", "`ctwatch report` tells what it was derived from")
 	}
 	switch y := s.Daemon.Yielded; {
 	case y != nil && s.Daemon.Running != nil && !*s.Daemon.Running:
@@ -148,6 +164,28 @@ func (s *limitShow) textDaemon(p *paragraphs) {
 	if l := s.LastSet; l != nil {
 		p.add("undo", "`ctwatch limit undo` takes back %s, at %s: %s", prose(l.By), moment(l.Time), l.what())
 	}
+}
+
+// deed is an action in short: of its reason only what it comes down to.
+func deed(a *record.Action) string {
+	short := *a
+	short.Why = conclusion(a.Why)
+	return action(&short)
+}
+
+// conclusion is what a derivation comes down to. Of a refusal that is why, not that things are left as they are.
+func conclusion(why string) string {
+	const step = "; "
+	if reasons, _, left := strings.Cut(why, step+"so: leave "); left {
+		if i := strings.LastIndex(reasons, step); i >= 0 {
+			reasons = reasons[i+len(step):]
+		}
+		return reasons
+	}
+	if _, end, derived := strings.Cut(why, step+"so: "); derived {
+		return "so: " + end
+	}
+	return why
 }
 
 func (l *lastSet) what() string {

@@ -59,6 +59,11 @@ func (u *undoer) run() error {
 	if err != nil {
 		return err
 	}
+	return u.takeBack(set)
+}
+
+// takeBack takes a change back, if it still is the last: a running daemon, which makes changes too, does not wait for us.
+func (u *undoer) takeBack(set *persist.Set) error {
 	m, err := lookAtMachine(u.root)
 	if err != nil {
 		return err
@@ -95,7 +100,7 @@ func (u *undoer) run() error {
 		}
 	}
 	// The files first: they may have to be left as they are, and then nothing is taken back.
-	_, result, err := persist.Undo(u.o)
+	_, result, err := persist.Undo(u.o, set.ID)
 	if err != nil {
 		return errors.Join(err, control.NoteSet(u.root, before.Set))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/ctwatch/ctwatch/internal/control"
+	"github.com/ctwatch/ctwatch/internal/limits"
 	"github.com/ctwatch/ctwatch/internal/loader"
 )
 
@@ -106,6 +107,7 @@ func explain(err error) (code int, hint string) {
 	var unavailable *loader.UnavailableError
 	var running runningError
 	var hinted hintedError
+	var unwritable *limits.UnwritableError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage, "ctwatch help [command] shows the commands and flags"
@@ -116,6 +118,8 @@ func explain(err error) (code int, hint string) {
 			unavailable.Works, unavailable.Works)
 	case errors.As(err, &hinted):
 		return exitFailed, hinted.hint
+	case errors.As(err, &unwritable): // of a run that was to raise it
+		return explain(explainLimit(unwritable, ""))
 	case errors.Is(err, control.ErrBusy):
 		return exitRunning, "try again when it has ended"
 	case errors.As(err, &running):

@@ -19,6 +19,7 @@ const (
 	dirName   = "run/ctwatch"
 	stateName = "remediation.json"
 	lockName  = "remediation.lock"
+	runName   = "lock"
 	// longest is more than any state takes, in bytes.
 	longest = 64 << 10
 )
@@ -58,7 +59,15 @@ func Path(root string) string { return filepath.Join("/", root, dirName, stateNa
 // Read reads the state; where there is none, nobody said anything. It needs no lock. A file that somebody else than root
 // could have written is refused.
 func Read(root string) (State, error) {
-	f, err := os.OpenFile(Path(root), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	d, err := openDir(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, nil
+	}
+	if err != nil {
+		return State{}, err
+	}
+	defer d.Close()
+	f, err := d.open(stateName, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, nil
 	}
@@ -118,7 +127,7 @@ func NoteSet(root string, set *Set) error {
 
 // update replaces the file as a whole. One that is no state is replaced by a new one: it is never half written, so somebody
 // else wrote it.
-func update(root string, change func(*State)) (err error) {
+func update(root string, change func(*State)) error {
 	s, err := Read(root)
 	if err != nil {
 		s = State{}
@@ -128,19 +137,10 @@ func update(root string, change func(*State)) (err error) {
 	if err != nil {
 		return fmt.Errorf("write the state: %w", err)
 	}
-	path := Path(root)
-	f, err := os.CreateTemp(filepath.Dir(path), "."+stateName+".*")
+	d, err := openDir(root)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(append(text, '\n'))
-	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	defer d.Close()
+	return d.replace(stateName, append(text, '\n'))
 }

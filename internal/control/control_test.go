@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -118,6 +120,57 @@ func TestLock(t *testing.T) {
 	release, err = lock(root, 0)
 	must(t, err)
 	release()
+}
+
+// TestHostileImage: no link of an image leads what is written out of it.
+func TestHostileImage(t *testing.T) {
+	for link, deep := range map[string]string{"run": "ctwatch", "run/ctwatch": ""} {
+		t.Run(link, func(t *testing.T) {
+			root, outside := t.TempDir(), t.TempDir()
+			must(t, os.MkdirAll(filepath.Join(root, filepath.Dir(link)), 0o755))
+			must(t, os.MkdirAll(filepath.Join(outside, deep), 0o755))
+			must(t, os.Symlink(outside, filepath.Join(root, link)))
+			_, locked := Lock(root)
+			_, running := LockRun(root)
+			_, read := Read(root)
+			_, _, asked := Running(root)
+			for what, err := range map[string]error{"Lock": locked, "LockRun": running, "Read": read, "Running": asked, "Pause": Pause(root, Paused{noon, "alice"})} {
+				if err == nil || !strings.Contains(err.Error(), "escapes") {
+					t.Errorf("%s: error %v, want that it leads out", what, err)
+				}
+			}
+			for _, dir := range []string{outside, filepath.Join(outside, deep)} {
+				entries, err := os.ReadDir(dir)
+				must(t, err)
+				for _, e := range entries {
+					if e.Name() != "ctwatch" {
+						t.Errorf("%s was made", filepath.Join(dir, e.Name()))
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestLockRun(t *testing.T) {
+	root := t.TempDir()
+	if running, _, err := Running(root); running || err != nil {
+		t.Errorf("before: %v, %v", running, err)
+	}
+	release, err := LockRun(root)
+	must(t, err)
+	self := strconv.Itoa(os.Getpid())
+	if running, pid, err := Running(root); !running || pid != self || err != nil {
+		t.Errorf("meanwhile: %v, %q, %v", running, pid, err)
+	}
+	var other *RunningError
+	if _, err := LockRun(root); !errors.As(err, &other) || other.PID != self {
+		t.Errorf("error %v (%+v), want that %s runs", err, other, self)
+	}
+	release()
+	if running, _, err := Running(root); running || err != nil {
+		t.Errorf("after: %v, %v", running, err)
+	}
 }
 
 func FuzzParse(f *testing.F) {

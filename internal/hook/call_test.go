@@ -52,9 +52,15 @@ func TestSurroundings(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Prlimit(0, unix.RLIMIT_CORE, &core, nil)
+	var real unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_RTTIME, &unix.Rlimit{Cur: 500_000, Max: unix.RLIM_INFINITY}, &real); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Prlimit(0, unix.RLIMIT_RTTIME, &real, nil)
 	h := open(t, Options{Path: script(t, `cat >/dev/null
 echo "$# arguments, umask $(umask), in $(pwd), session $(cut -d' ' -f6 /proc/$$/stat) of $$, group $(cut -d' ' -f5 /proc/$$/stat)"
 ulimit -c
+sed -n 's/^Max realtime timeout *//p' /proc/$$/limits | tr -s ' '
 env | grep -v -e ^_= -e ^PWD= -e ^OLDPWD= -e ^SHLVL= | sort`)})
 	i := incident("20261125-030405-00ff", record.PhaseUpdate)
 	i.NS, i.Name, i.Owner, i.PeakCount, i.Evicted, i.Unattributed, i.Buckets = 1, hostile, hostile, 2, 3, 4, 5
@@ -67,6 +73,7 @@ env | grep -v -e ^_= -e ^PWD= -e ^OLDPWD= -e ^SHLVL= | sort`)})
 	})
 	if diff := cmp.Diff(`0 arguments, umask 0027, in /, session and group of its own: true
 0
+unlimited unlimited us 
 CTWATCH_BUCKETS=5
 CTWATCH_DROPS=17
 CTWATCH_EVENT_ID=20261125-030405-00ff

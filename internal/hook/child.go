@@ -41,6 +41,11 @@ func start(path string, env []string, document []byte, out *output) <-chan start
 		// A core file would have the document in it. This comes before the first byte of that. As its user is ours, no
 		// capability is needed.
 		_ = unix.Prlimit(c.pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
+		// What bounds this process's real time is no business of a hook's. The hard limit is as we were given it.
+		var real unix.Rlimit
+		if unix.Prlimit(c.pid, unix.RLIMIT_RTTIME, nil, &real) == nil {
+			_ = unix.Prlimit(c.pid, unix.RLIMIT_RTTIME, &unix.Rlimit{Cur: real.Max, Max: real.Max}, nil)
+		}
 		c.pipes.Go(func() {
 			_, _ = c.stdin.Write(document) // whether it reads is its own business
 			c.stdin.Close()

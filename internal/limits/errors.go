@@ -1,6 +1,12 @@
 package limits
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNoProc: whether this machine's kernel has limits cannot be told, for want of a proc.
+var ErrNoProc = errors.New("there is no /proc/sys: the limits cannot be seen from here")
 
 // Why a limit cannot be written.
 type Why string

@@ -102,11 +102,54 @@ func TestReadOnlyProc(t *testing.T) {
 		}
 		return
 	}
-	script := `mount -o bind,ro /proc/sys /proc/sys && exec "$0" -test.run='^TestReadOnlyProc$' -test.v`
-	cmd := exec.Command("unshare", "--mount", "sh", "-c", script, os.Args[0])
+	inChild(t, "mount -o bind,ro /proc/sys /proc/sys", "--mount")
+}
+
+// inChild runs the calling test again, by a shell script that has changed its surroundings before.
+func inChild(t *testing.T, script string, unshare ...string) {
+	t.Helper()
+	script += ` && exec "$0" -test.run='^` + t.Name() + `$' -test.v`
+	cmd := exec.Command("unshare", append(unshare, "sh", "-c", script, os.Args[0])...)
 	cmd.Env = append(os.Environ(), "CTWATCH_TEST_CHILD=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+// TestOtherNamespaceWrites asks where another namespace may write the limit, as before 5.13: a file of proc's that anybody
+// may write stands in for it.
+func TestOtherNamespaceWrites(t *testing.T) {
+	need.Root(t)
+	if os.Getenv("CTWATCH_TEST_CHILD") == "" {
+		must(t, CheckMax(""))
+		inChild(t, "mount -o bind /proc/sys/kernel/printk_ratelimit /proc/sys/net/netfilter/nf_conntrack_max", "--mount", "--net")
+		return
+	}
+	var u *UnwritableError
+	if err := CheckMax(""); !errors.As(err, &u) || u.Why != OtherNamespace {
+		t.Errorf("%v, want %q", err, OtherNamespace)
+	}
+}
+
+// TestCannotTell: where sysctls are hidden, another namespace is not claimed.
+func TestCannotTell(t *testing.T) {
+	need.Root(t)
+	if os.Getenv("CTWATCH_TEST_CHILD") == "" {
+		inChild(t, "mount -t tmpfs none /proc/sys/net/core", "--mount")
+		return
+	}
+	must(t, CheckMax(""))
+}
+
+// TestNoProc: without proc it cannot be told whether conntrack is loaded.
+func TestNoProc(t *testing.T) {
+	need.Root(t)
+	if os.Getenv("CTWATCH_TEST_CHILD") == "" {
+		inChild(t, "mount -t tmpfs none /proc", "--mount")
+		return
+	}
+	if err := CheckMax(""); !errors.Is(err, ErrNoProc) {
+		t.Errorf("%v, want %q", err, ErrNoProc)
 	}
 }
 

@@ -1,11 +1,9 @@
 package limits
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -14,10 +12,10 @@ import (
 	"github.com/ctwatch/ctwatch/internal/conntrack"
 )
 
-// layout is where a kernel has its limits. The names in a list stand for one variable of the kernel, those of the present
-// first; only what exists is listed.
+// layout is where a kernel has its limits, below the root of a tree. The names in a list stand for one variable of the
+// kernel, those of the present first; only what exists is listed.
 type layout struct {
-	root     string
+	tree
 	old      bool
 	max      []string
 	count    string // "" where the kernel does not tell
@@ -40,30 +38,59 @@ var (
 	modules = []string{"sys/module/nf_conntrack", "sys/module/ip_conntrack"}
 )
 
-// find looks which files there are.
-func find(root string) (layout, error) {
-	root = cmp.Or(root, "/")
-	l := layout{root: root, max: existing(root, maxNames), buckets: existing(root, bucketNames)}
-	if len(l.max) == 0 || !live(root) {
-		return layout{}, conntrack.ErrNotLoaded
+// find looks which files there are. The layout is to be closed.
+func find(root string) (_ layout, err error) {
+	l := layout{}
+	if l.tree, err = openTree(root); err != nil {
+		return layout{}, err
+	}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.max, err = l.existing(maxNames); err != nil {
+		return layout{}, err
+	}
+	if len(l.max) == 0 || !l.live() {
+		return layout{}, l.absent()
 	}
 	l.old = strings.HasPrefix(filepath.Base(l.max[0]), "ip_")
-	if count := existing(root, countNames); len(count) > 0 {
+	if l.buckets, err = l.existing(bucketNames); err != nil {
+		return layout{}, err
+	}
+	count, err := l.existing(countNames)
+	if err != nil {
+		return layout{}, err
+	}
+	if len(count) > 0 {
 		l.count = count[0]
 	}
 	for _, m := range modules {
-		if path := filepath.Join(root, m, "parameters/hashsize"); exists(path) {
-			l.hashsize = path
-			break
+		name := m + "/parameters/hashsize"
+		switch found, err := l.exists(name); {
+		case err != nil:
+			return layout{}, err
+		case found:
+			l.hashsize = name
+			return l, nil
 		}
 	}
 	return l, nil
 }
 
+// absent is why there are no limits: a running kernel without them has no connection tracking now.
+func (t tree) absent() error {
+	if t.below == nil && unix.Access("/proc/sys", unix.F_OK) != nil {
+		return ErrNoProc
+	}
+	return conntrack.ErrNotLoaded
+}
+
 // live reports whether the module, if it is one, is not just beginning or being unloaded.
-func live(root string) bool {
+func (t tree) live() bool {
 	for _, m := range modules {
-		state, err := os.ReadFile(filepath.Join(root, m, "initstate"))
+		state, err := t.read(m + "/initstate")
 		if err == nil {
 			return strings.TrimSpace(string(state)) == "live"
 		}
@@ -71,17 +98,18 @@ func live(root string) bool {
 	return true
 }
 
-func existing(root string, names []string) []string {
-	var found []string
+func (t tree) existing(names []string) (found []string, err error) {
 	for _, name := range names {
-		if path := filepath.Join(root, name); exists(path) {
-			found = append(found, path)
+		ok, err := t.exists(name)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			found = append(found, name)
 		}
 	}
-	return found
+	return found, nil
 }
-
-func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
 
 func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
@@ -90,14 +118,14 @@ func missing(err error) bool {
 // bucketsFile is what the buckets are written to: the sysctl where it can be written, which is since 4.8, else the module's
 // parameter. A copy of a machine's files may have lost the mode of the sysctl.
 func (l layout) bucketsFile() string {
-	if len(l.buckets) == 0 || l.hashsize != "" && (l.old || !writable(l.buckets[0]) || before48(l.release())) {
+	if len(l.buckets) == 0 || l.hashsize != "" && (l.old || !l.writable(l.buckets[0]) || before48(l.release())) {
 		return l.hashsize
 	}
 	return l.buckets[0]
 }
 
 func (l layout) release() string {
-	text, _ := os.ReadFile(filepath.Join(l.root, "proc/sys/kernel/osrelease"))
+	text, _ := l.read("proc/sys/kernel/osrelease")
 	return string(text)
 }
 
@@ -116,16 +144,10 @@ func (l layout) readBuckets() (n uint64, err error) {
 	}
 	err = fs.ErrNotExist
 	if l.hashsize != "" {
-		n, err = readNumber(l.hashsize)
+		n, err = l.readNumber(l.hashsize)
 	}
 	if len(l.buckets) > 0 && (missing(err) || errors.Is(err, fs.ErrPermission)) { // it is for root only
-		n, err = readNumber(l.buckets[0])
+		n, err = l.readNumber(l.buckets[0])
 	}
 	return n, err
-}
-
-// writable reports whether anybody may write a file, whoever we are.
-func writable(path string) bool {
-	var st unix.Stat_t
-	return unix.Stat(path, &st) == nil && st.Mode&0o222 != 0
 }

@@ -5,7 +5,6 @@ package limits
 import (
 	"fmt"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 
@@ -34,22 +33,25 @@ type State struct {
 }
 
 // Read reads the limits below root ("" is the machine's own). It returns conntrack.ErrNotLoaded where the kernel has no
-// connection tracking now.
+// connection tracking now, and ErrNoProc where that cannot be told.
 func Read(root string) (State, error) {
 	l, err := find(root)
 	if err != nil {
 		return State{}, err
 	}
-	s := State{Old: l.old, MaxFile: l.max[0]}
-	if s.Max, err = readNumber(s.MaxFile); err != nil {
+	defer l.close()
+	s := State{Old: l.old, MaxFile: l.path(l.max[0])}
+	if s.Max, err = l.readNumber(l.max[0]); err != nil {
 		return State{}, gone(err)
 	}
 	if s.Counted = l.count != ""; s.Counted {
-		if s.Count, err = readNumber(l.count); err != nil {
+		if s.Count, err = l.readNumber(l.count); err != nil {
 			return State{}, gone(err)
 		}
 	}
-	s.BucketsFile = l.bucketsFile()
+	if file := l.bucketsFile(); file != "" {
+		s.BucketsFile = l.path(file)
+	}
 	if s.Buckets, err = l.readBuckets(); err != nil {
 		return State{}, gone(err)
 	}
@@ -64,14 +66,14 @@ func gone(err error) error {
 	return err
 }
 
-func readNumber(path string) (uint64, error) {
-	text, err := os.ReadFile(path)
+func (t tree) readNumber(name string) (uint64, error) {
+	text, err := t.read(name)
 	if err != nil {
 		return 0, err
 	}
 	n, err := parse(text)
 	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", path, err)
+		return 0, fmt.Errorf("read %s: %w", t.path(name), err)
 	}
 	return n, nil
 }

@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,9 +29,10 @@ func SetMax(root string, n uint64) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	c, err := set(l.max, n)
+	defer l.close()
+	c, err := l.set(l.max, n)
 	if err == nil && c.To != n {
-		err = &DiffersError{l.max[0], n, c.To}
+		err = &DiffersError{l.path(l.max[0]), n, c.To}
 	}
 	return c, err
 }
@@ -45,6 +47,7 @@ func SetBuckets(root string, n uint64) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
+	defer l.close()
 	if err := l.checkBuckets(); err != nil {
 		return Change{}, err
 	}
@@ -55,28 +58,30 @@ func SetBuckets(root string, n uint64) (Change, error) {
 			files = append(files, alias)
 		}
 	}
-	c, err := set(files, n)
+	c, err := l.set(files, n)
 	if err == nil && (c.To < n || c.To-n >= uint64(os.Getpagesize())/8) {
-		err = &DiffersError{file, n, c.To}
+		err = &DiffersError{l.path(file), n, c.To}
 	}
 	return c, err
 }
 
-// CheckMax says why max could not be set here, if so, and changes nothing.
+// CheckMax says why max could not, or should not, be set here, if so, and changes nothing.
 func CheckMax(root string) error {
 	l, err := find(root)
 	if err != nil {
 		return err
 	}
-	return check(l.max[0])
+	defer l.close()
+	return l.check(l.max[0])
 }
 
-// CheckBuckets says why the buckets could not be set here, if so, and changes nothing.
+// CheckBuckets says why the buckets could not, or should not, be set here, if so, and changes nothing.
 func CheckBuckets(root string) error {
 	l, err := find(root)
 	if err != nil {
 		return err
 	}
+	defer l.close()
 	return l.checkBuckets()
 }
 
@@ -86,24 +91,41 @@ func (l layout) checkBuckets() error {
 		return &UnwritableError{Why: NoFile}
 	}
 	// The module's parameter looks the same in every namespace.
-	if !writable(l.max[0]) {
-		return &UnwritableError{file, OtherNamespace}
+	if !l.writable(l.max[0]) {
+		return &UnwritableError{l.path(file), OtherNamespace}
 	}
-	return check(file)
+	return l.check(file)
 }
 
-func check(path string) error {
-	f, err := open(path)
+func (t tree) check(name string) error {
+	f, err := t.openLimit(name)
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	defer f.Close()
+	if ofKernel(f) && t.otherNamespace() {
+		return &UnwritableError{t.path(name), OtherNamespace}
+	}
+	return nil
+}
+
+// otherNamespace tells a network namespace that is not the initial one also where the kernel lets it write the limits,
+// which are the machine's all the same (before 5.13, and stable 5.10). Only the initial one has netdev_max_backlog, while
+// somaxconn is in each (2.6.24 and later): that holds in a container, too, where process 1 is its own, and no inode of a
+// namespace is known beforehand (the initial one's before 6.18). Without either file it cannot be told, and is not claimed.
+func (t tree) otherNamespace() bool {
+	each, err := t.exists("proc/sys/net/core/somaxconn")
+	if err != nil || !each {
+		return false
+	}
+	initial, err := t.exists("proc/sys/net/core/netdev_max_backlog")
+	return err == nil && !initial
 }
 
 // set writes a number to the first file and reads it back from there. The other files are further names of the same
 // variable: the kernel changes them by itself, but a copy of a machine's files does not.
-func set(files []string, n uint64) (Change, error) {
-	f, err := open(files[0])
+func (t tree) set(files []string, n uint64) (Change, error) {
+	f, err := t.openLimit(files[0])
 	if err != nil {
 		return Change{}, err
 	}
@@ -121,8 +143,8 @@ func set(files []string, n uint64) (Change, error) {
 	if ofKernel(f) {
 		return c, nil
 	}
-	for _, path := range files[1:] {
-		alias, err := os.OpenFile(path, os.O_RDWR, 0)
+	for _, name := range files[1:] {
+		alias, err := t.open(name, os.O_RDWR)
 		if err != nil {
 			return c, err
 		}
@@ -153,23 +175,23 @@ func write(f *os.File, n uint64) (time.Duration, error) {
 	return took, gone(err)
 }
 
-// open opens a limit to read and write it. It makes no file, and says why one that is there cannot be written.
-func open(path string) (*os.File, error) {
+// openLimit opens a limit to read and write it. It makes no file, and says why one that is there cannot be written.
+func (t tree) openLimit(name string) (*os.File, error) {
 	// In a namespace that may not write a limit the kernel shows it as 0444 (5.13 and later, and stable 5.10).
-	if !writable(path) {
-		if !exists(path) {
-			return nil, gone(os.ErrNotExist)
+	if !t.writable(name) {
+		if found, err := t.exists(name); err != nil || !found {
+			return nil, cmp.Or(err, gone(os.ErrNotExist))
 		}
-		return nil, &UnwritableError{path, OtherNamespace}
+		return nil, &UnwritableError{t.path(name), OtherNamespace}
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := t.open(name, os.O_RDWR)
 	switch {
 	case err == nil:
 		return f, nil
 	case errors.Is(err, unix.EROFS):
-		return nil, &UnwritableError{path, ReadOnly}
+		return nil, &UnwritableError{t.path(name), ReadOnly}
 	case errors.Is(err, os.ErrPermission):
-		return nil, &UnwritableError{path, Denied}
+		return nil, &UnwritableError{t.path(name), Denied}
 	}
 	return nil, gone(err)
 }
