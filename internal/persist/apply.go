@@ -181,10 +181,7 @@ func (s *store) undo(m *manifest) (r Result, err error) {
 // outcome is the Result of what was done.
 func (s *store) outcome(p *plan, found []string) (r Result, err error) {
 	r = p.result()
-	r.Notes = append(slices.Clone(found), r.Notes...)
-	if err := s.prune(); err != nil {
-		r.Notes = append(r.Notes, fmt.Sprintf("old backups could not be removed: %v", err))
-	}
+	r.Notes = slices.Concat(found, r.Notes)
 	r.Outlook, err = boot.Read(s.tree.name)
 	return r, err
 }

@@ -10,6 +10,9 @@ import (
 // ErrNothing is that there is nothing to undo.
 var ErrNothing = errors.New("nothing to undo")
 
+// ErrNotLast is that the Set which Undo was to take back is not the last any more.
+var ErrNotLast = errors.New("nothing was undone: another change was made in the meantime, so look again at what `ctwatch limit show` tells as the last")
+
 // ConflictError is that other files would win over ours at boot.
 type ConflictError struct{ Conflicts []boot.Conflict }
 

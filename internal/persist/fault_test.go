@@ -235,7 +235,7 @@ var deeds = map[string]struct{ before, do func(o Options) error }{
 			}
 			return err
 		},
-		func(o Options) error { _, _, err := Undo(o); return err },
+		func(o Options) error { _, _, err := undoLast(o); return err },
 	},
 	"set and persist": {
 		func(Options) error { return nil },
@@ -414,7 +414,7 @@ func TestCrash(t *testing.T) {
 					return // it had not begun
 				}
 				must(t, err)
-				_, _, err = Undo(o)
+				_, _, err = undoLast(o)
 				must(t, err)
 				got := snapshot(t, root)
 				if diff := cmp.Diff(before, got); diff != "" && !strings.HasSuffix(t.Name(), "undo") {

@@ -22,7 +22,7 @@ type Options struct {
 // Limits are what shall hold after a reboot.
 type Limits struct {
 	Max     uint64 // entries that each namespace may hold
-	Buckets uint64 // of the hash table; 0 leaves them to the kernel
+	Buckets uint64 // of the hash table; 0 keeps what files of ours set, or else leaves them to the kernel
 }
 
 // Result is what was done.
@@ -96,6 +96,7 @@ func alone(o Options, l Limits) (r Result, err error) {
 			if err := s.apply(m, p); err != nil {
 				return errors.Join(err, s.forget(m))
 			}
+			repaired = append(repaired, s.prune()...)
 		}
 		r, err = s.outcome(p, repaired)
 		return err

@@ -74,6 +74,15 @@ func options(root string) Options {
 
 var half = Limits{Max: 524288, Buckets: 131072}
 
+// undoLast undoes whatever is the last.
+func undoLast(o Options) (*Set, Result, error) {
+	last, err := Last(o)
+	if err != nil {
+		return nil, Result{}, err
+	}
+	return Undo(o, last.ID)
+}
+
 // snapshot is all of a tree but the backups: what is where, and how it may be used.
 func snapshot(t testing.TB, root string) map[string]string {
 	t.Helper()
@@ -179,7 +188,7 @@ func TestRoots(t *testing.T) {
 				if m := r.Outlook.NextBoot.Max; m == nil || *m != 700000 {
 					t.Errorf("the next boot gives %s: %s", number(m), r.Outlook.Why)
 				}
-				set, _, err := Undo(options(root))
+				set, _, err := undoLast(options(root))
 				must(t, err)
 				if diff := cmp.Diff(after, snapshot(t, root)); diff != "" || !set.Undone {
 					t.Errorf("undone, %+v: %s", set, diff)
@@ -191,12 +200,12 @@ func TestRoots(t *testing.T) {
 				if diff := cmp.Diff(before, snapshot(t, root)); diff != "" {
 					t.Errorf("taken away, -before +after: %s", diff)
 				}
-				_, _, err = Undo(options(root))
+				_, _, err = undoLast(options(root))
 				must(t, err)
 				if diff := cmp.Diff(after, snapshot(t, root)); diff != "" {
 					t.Errorf("taking it away was undone, -before +after: %s", diff)
 				}
-				set, r, err = Undo(options(root))
+				set, r, err = undoLast(options(root))
 				must(t, err)
 				if diff := cmp.Diff(before, snapshot(t, root)); diff != "" {
 					t.Errorf("all undone, -before +after: %s", diff)
@@ -204,7 +213,7 @@ func TestRoots(t *testing.T) {
 				if set.By != "a test" || !set.Time.Equal(noon) || len(set.Files) != len(checked.Files) || len(r.Files) != len(set.Files) {
 					t.Errorf("undone: %+v, %+v", set, r)
 				}
-				if _, _, err := Undo(options(root)); !errors.Is(err, ErrNothing) {
+				if _, _, err := undoLast(options(root)); !errors.Is(err, ErrNothing) {
 					t.Errorf("nothing is left, and Undo returns %v", err)
 				}
 			})
@@ -239,7 +248,7 @@ func TestSetOfBoth(t *testing.T) {
 	if _, err := Last(options(root)); !errors.Is(err, ErrNothing) {
 		t.Errorf("Last of nothing: %v", err)
 	}
-	if _, _, err := Undo(options(root)); !errors.Is(err, ErrNothing) {
+	if _, _, err := undoLast(options(root)); !errors.Is(err, ErrNothing) {
 		t.Errorf("Undo of nothing: %v", err)
 	}
 	if diff := cmp.Diff(before, snapshot(t, root)); diff != "" {
@@ -268,7 +277,7 @@ func TestSetOfBoth(t *testing.T) {
 		t.Errorf("%+v, %v", last, err)
 	}
 	must(t, c.Cancel())
-	set, _, err := Undo(options(root))
+	set, _, err := undoLast(options(root))
 	must(t, err)
 	want.Undone = true
 	if diff := cmp.Diff(want, set); diff != "" {
@@ -326,7 +335,7 @@ func TestEdited(t *testing.T) {
 				}
 			}
 			var edited *EditedError
-			if _, _, err := Undo(options(root)); !errors.As(err, &edited) || edited.Path != c.file {
+			if _, _, err := undoLast(options(root)); !errors.As(err, &edited) || edited.Path != c.file {
 				t.Errorf("Undo: %v", err)
 			}
 			if diff := cmp.Diff(before, snapshot(t, root)); diff != "" {
@@ -341,7 +350,7 @@ func TestEdited(t *testing.T) {
 			if c.stays {
 				return
 			}
-			_, _, err = Undo(options(root))
+			_, _, err = undoLast(options(root))
 			must(t, err)
 			if diff := cmp.Diff(before, snapshot(t, root)); diff != "" {
 				t.Errorf("what was edited does not come back: %s", diff)
@@ -548,7 +557,7 @@ func TestKept(t *testing.T) {
 		t.Errorf("%d backups are kept", len(entries))
 	}
 	for i := kept + 6; i > 6; i-- {
-		_, _, err := Undo(options(root))
+		_, _, err := undoLast(options(root))
 		must(t, err)
 		o, err := boot.Read(root)
 		must(t, err)
@@ -556,7 +565,7 @@ func TestKept(t *testing.T) {
 			t.Fatalf("undo to %d gives %d", 300000+i-1, *o.Persisted.Max)
 		}
 	}
-	if _, _, err := Undo(options(root)); !errors.Is(err, ErrNothing) {
+	if _, _, err := undoLast(options(root)); !errors.Is(err, ErrNothing) {
 		t.Errorf("what is not kept is undone: %v", err)
 	}
 }

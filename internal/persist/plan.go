@@ -42,14 +42,18 @@ func makePlan(t *tree, o Options, l Limits) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	found, err := t.lookAll()
+	if err != nil {
+		return nil, err
+	}
+	asked := l
+	if l.Max != 0 && l.Buckets == 0 {
+		l.Buckets = found.buckets()
+	}
 	p := &plan{tree: t}
 	planned := boot.Files{}
-	for _, w := range layout(system, l) {
-		c, err := t.look(w.path)
-		if err != nil {
-			return nil, err
-		}
-		file := boot.File{}
+	for i, w := range layout(system, l) {
+		c, file := found[i], boot.File{}
 		if w.shared {
 			file, err = c.share(w, o)
 		} else {
@@ -73,7 +77,7 @@ func makePlan(t *tree, o Options, l Limits) (*plan, error) {
 		slices.Reverse(p.files)
 	} else {
 		p.notes = notes(system, l)
-		if err := p.compete(planned, l, o); err != nil {
+		if err := p.compete(planned, asked, o); err != nil {
 			return nil, err
 		}
 	}

@@ -42,8 +42,11 @@ type Change struct {
 func Begin(o Options, s Set) (*Change, error) {
 	c := &Change{o: o}
 	err := withStore(o, func(st *store) (err error) {
-		if c.repaired, err = st.repair(); err == nil {
-			c.m, err = st.begin(s)
+		if c.repaired, err = st.repair(); err != nil {
+			return err
+		}
+		if c.m, err = st.begin(s); err == nil {
+			c.repaired = append(c.repaired, st.prune()...)
 		}
 		return err
 	})
@@ -110,9 +113,10 @@ func Last(o Options) (*Set, error) {
 	return set, err
 }
 
-// Undo puts the files of Last back as they were before, and marks it undone. The running limits are the caller's. A file
-// that was changed since is refused without Force.
-func Undo(o Options) (set *Set, r Result, err error) {
+// Undo puts the files of the Set with this ID back as they were before, and marks it undone. The running limits are the
+// caller's, who looked at that Set: if it is not Last any more, the error is ErrNotLast. A file that was changed since is
+// refused without Force.
+func Undo(o Options, id string) (set *Set, r Result, err error) {
 	if _, err := Last(o); err != nil {
 		return nil, Result{}, err // and nothing is made
 	}
@@ -124,6 +128,9 @@ func Undo(o Options) (set *Set, r Result, err error) {
 		m, err := s.last()
 		if err != nil {
 			return err
+		}
+		if m.ID != id {
+			return ErrNotLast
 		}
 		if r, err = s.undo(m); err == nil {
 			set, r.Notes = m.set(), append(cleaned, r.Notes...)

@@ -223,17 +223,14 @@ func (s *store) drop(id string) error {
 	return nil
 }
 
-// prune removes the oldest Sets.
-func (s *store) prune() error {
+// prune removes the oldest Sets. That it could not is no reason to stop: it is told in words.
+func (s *store) prune() (notes []string) {
 	ids, err := s.ids()
+	for ; err == nil && len(ids) > kept; ids = ids[1:] {
+		err = s.drop(ids[0])
+	}
 	if err != nil {
-		return err
+		notes = append(notes, fmt.Sprintf("old backups could not be removed: %v", err))
 	}
-	for len(ids) > kept {
-		if err := s.drop(ids[0]); err != nil {
-			return err
-		}
-		ids = ids[1:]
-	}
-	return nil
+	return notes
 }

@@ -229,7 +229,7 @@ func TestTwoAtOnce(t *testing.T) {
 		}
 	}
 	for range 8 {
-		if _, _, err := Undo(options(root)); err != nil {
+		if _, _, err := undoLast(options(root)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -248,11 +248,11 @@ func TestDamagedBackup(t *testing.T) {
 	dir := filepath.Join(root, backups, "20261125T120000Z-2")
 	must(t, os.WriteFile(filepath.Join(dir, "0"), []byte("net.netfilter.nf_conntrack_max = 1\n"), 0o600))
 	before := snapshot(t, root)
-	if _, _, err := Undo(options(root)); err == nil || !strings.Contains(err.Error(), "is not what was kept there") {
+	if _, _, err := undoLast(options(root)); err == nil || !strings.Contains(err.Error(), "is not what was kept there") {
 		t.Errorf("a changed copy: %v", err)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, manifestName), []byte("{"), 0o600))
-	if _, _, err := Undo(options(root)); err == nil || !strings.Contains(err.Error(), backups+"/20261125T120000Z-2/manifest.json") {
+	if _, _, err := undoLast(options(root)); err == nil || !strings.Contains(err.Error(), backups+"/20261125T120000Z-2/manifest.json") {
 		t.Errorf("a torn manifest: %v", err)
 	}
 	if diff := cmp.Diff(before, snapshot(t, root)); diff != "" {

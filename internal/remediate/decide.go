@@ -18,6 +18,7 @@ type Situation struct {
 	Growth  float64         // entries a second
 	Entries uint64          // in all tables together: they share the buckets
 	Calm    bool            // nothing was refused for calmFor
+	Flooded bool            // a moment ago it was a flood
 	Evicts  bool            // the kernel evicts entries: some of them are not assured
 	Before  uint64          // entries a second ago
 	Looks   Looks
@@ -32,7 +33,7 @@ type Hands struct {
 	Paused  string        // by whom and since when; "" is not paused
 	Yielded string        // to whom, and what ends it; "" is not yielded
 	Raises  int           // in the last raisesWindow
-	LastTry time.Duration // to write a limit; 0 is never
+	LastTry time.Duration // to write max; 0 is never
 	Failed  int           // writes running that failed, if they are too many
 	Resized bool          // the buckets, since an incident was open
 }
@@ -55,8 +56,8 @@ const (
 	soon = 2 * time.Second
 	// soonFill is from which fill on: below it, growth is a burst's.
 	soonFill = 0.25
-	// brink is the fill from which on no growth is needed.
-	brink = 0.9
+	// Brink is the fill from which on no growth is needed.
+	Brink = 0.9
 	// CalmFor is for how long nothing must have been refused before buckets are changed: that holds up all tracked traffic.
 	CalmFor = 10 * time.Second
 	// lookahead is how far growth is reckoned to go on, to know what peak a limit is for.
@@ -78,7 +79,7 @@ func (p Policy) Trigger(count, limit uint64, growth float64) Trigger {
 	}
 	fill := float64(count) / float64(limit)
 	switch {
-	case fill >= brink:
+	case fill >= Brink:
 		return ByBrink
 	case fill >= p.RaiseAt && growth > 0:
 		return ByFill
@@ -96,6 +97,7 @@ const (
 	Flood       Reason = "flood"
 	Unlooked    Reason = "unlooked" // nobody could look, so that it may be a flood
 	Unclear     Reason = "unclear"  // there is time to look again
+	Enough      Reason = "enough"   // as it is
 	ShortOf     Reason = "memory"
 	AtMost      Reason = "max_limit"
 	WrongCure   Reason = "cause" // a limit would not help
@@ -141,6 +143,9 @@ func (p Policy) Decide(s Situation) Decision {
 	if float64(plan.Max) < leastGain*float64(s.Max) {
 		if p.MaxLimit > 0 && plan.Cap == p.MaxLimit {
 			return refuse(AtMost, fmt.Sprintf("%s is the most that the operator allows (--max-limit)", Thousands(p.MaxLimit)))
+		}
+		if !plan.Capped {
+			return refuse(Enough, plan.Why)
 		}
 		return refuse(ShortOf, "memory is short: "+plan.Why)
 	}
@@ -232,7 +237,7 @@ func (s Situation) look() (about string, r Reason, why string) {
 	switch f, why := s.Looks.flood(now, s.Before); {
 	case f == isFlood:
 		return "", Flood, "it is a flood, which would fill a larger table as well: " + why
-	case f == unknown && (s.Trigger == ByFill || s.Trigger == ByPace):
+	case f == unknown && (s.Flooded || s.Trigger != ByRefusal && s.Trigger != ByEviction):
 		return "", Unclear, why
 	}
 	about = now.Text

@@ -30,9 +30,10 @@ type Healer struct {
 	raised  uint64 // what max was raised to; 0 if it was not, or if somebody else has set it since
 	buckets uint64 // the same of buckets
 	raises  []time.Duration
-	tried   time.Duration // the last write, whatever became of it
-	failed  int           // writes running that failed
-	resized bool
+	tried   time.Duration // the last write of max, whatever became of it
+	failed  int           // writes of max running that failed
+	lately  time.Time     // when the last of them did
+	resized time.Duration // the last write of buckets, whatever became of it; 0 is none that counts
 	yield   *yield
 	told    map[Place]map[string]time.Duration // what was told of a place last, and when
 }
@@ -77,7 +78,7 @@ func (h *Healer) Consider(p Place, s Situation, since time.Duration) (told []*re
 	d = h.o.Policy.Decide(s)
 	a := h.action(p, record.ActionRaiseMax, s.Max, d.Max, d)
 	switch {
-	case d.Refused == CoolingDown, d.Refused == Unclear:
+	case d.Refused == CoolingDown, d.Refused == Unclear, d.Refused == Enough:
 		return nil, d // it will be asked again
 	case d.Refused != "":
 		return h.tell(p, a, string(d.Refused), since), d
@@ -86,6 +87,11 @@ func (h *Healer) Consider(p Place, s Situation, since time.Duration) (told []*re
 		return h.tell(p, a, fmt.Sprintf("%s %d", DryRun, d.Max), since), d
 	}
 	h.apply(a, h.o.SetMax)
+	h.tried = h.o.Boot()
+	if h.failed++; a.Result == record.ResultApplied {
+		h.failed = 0
+	}
+	h.lately = time.Now()
 	told = h.tell(p, a, "", since)
 	if a.Result != record.ResultApplied {
 		return told, d
@@ -119,18 +125,25 @@ func (h *Healer) ConsiderBuckets(p Place, s Situation, since time.Duration) []*r
 
 // OwesBuckets reports whether max was raised so far that more buckets belong to it, and nobody saw to that yet.
 func (h *Healer) OwesBuckets(limit, now uint64) bool {
-	return h.raised > 0 && h.raised == limit && !h.resized && buckets(limit, now) > now
+	return h.raised > 0 && h.raised == limit && h.resized == 0 && buckets(limit, now) > now
 }
 
-// Calm says that no incident is open: buckets may be changed once in the next.
-func (h *Healer) Calm() { h.resized = false }
+// Calm says that no incident is open: some time after they were changed, buckets may be changed again.
+func (h *Healer) Calm() {
+	if h.o.Boot()-h.resized >= tellAgain {
+		h.resized = 0
+	}
+}
+
+// Restart says that conntrack was loaded anew: it has limits of its own, and nobody took anything back.
+func (h *Healer) Restart() { h.raised, h.buckets, h.resized = 0, 0, 0 }
 
 // Forget lets go of what was told of a namespace that is gone.
 func (h *Healer) Forget(p Place) { delete(h.told, p) }
 
 func (h *Healer) resize(p Place, a *record.Action, since time.Duration) []*record.Action {
 	h.apply(a, h.o.SetBuckets)
-	h.resized = true // also if it failed: once is enough
+	h.resized = h.o.Boot() // also if it failed: once is enough
 	if a.Result == record.ResultApplied {
 		h.buckets = a.To
 	}
@@ -140,7 +153,7 @@ func (h *Healer) resize(p Place, a *record.Action, since time.Duration) []*recor
 // prepare adds to a situation what the healer knows.
 func (h *Healer) prepare(s *Situation) {
 	h.raises = slices.DeleteFunc(h.raises, func(at time.Duration) bool { return s.Now-at > raisesWindow })
-	s.Hands = Hands{Raises: len(h.raises), LastTry: h.tried, Resized: h.resized, Paused: h.listen()}
+	s.Hands = Hands{Raises: len(h.raises), LastTry: h.tried, Resized: h.resized != 0, Paused: h.listen()}
 	if h.failed >= mostFailures {
 		s.Hands.Failed = h.failed
 	}
@@ -162,6 +175,9 @@ func (h *Healer) listen() (paused string) {
 	if h.yield != nil && state.ResumedAt != nil && state.ResumedAt.After(h.yield.at) {
 		h.yield, h.raised, h.buckets = nil, 0, 0
 	}
+	if h.failed > 0 && state.ResumedAt != nil && state.ResumedAt.After(h.lately) {
+		h.failed = 0
+	}
 	if state.Paused == nil {
 		return ""
 	}
@@ -171,15 +187,12 @@ func (h *Healer) listen() (paused string) {
 // apply sets a limit to a.To.
 func (h *Healer) apply(a *record.Action, set func(uint64) (limits.Change, error)) {
 	c, err := set(a.To)
-	h.tried = h.o.Boot()
 	a.Took = c.Took.Nanoseconds()
 	if err != nil {
-		h.failed++
 		a.Result = record.ResultFailed
 		a.Why += fmt.Sprintf("; but: %v", err)
 		return
 	}
-	h.failed = 0
 	a.Result, a.From, a.To = record.ResultApplied, c.From, c.To
 }
 

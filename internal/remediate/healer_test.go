@@ -106,9 +106,53 @@ func TestBucketsLater(t *testing.T) {
 	if h.OwesBuckets(m.max, m.buckets) {
 		t.Error("twice in an incident")
 	}
-	h.Calm()
-	if !h.OwesBuckets(m.max, m.buckets) {
+	if h.Calm(); h.OwesBuckets(m.max, m.buckets) {
+		t.Error("twice at once")
+	}
+	m.at += tellAgain
+	if h.Calm(); !h.OwesBuckets(m.max, m.buckets) {
 		t.Error("never again")
+	}
+}
+
+// TestBucketsThatCannotBeSet are tried now and then, and do not keep the limit from being raised.
+func TestBucketsThatCannotBeSet(t *testing.T) {
+	m, h := newMachine(On)
+	m.consider(h, func(s *Situation) { s.Trigger, s.Calm = ByRefusal, false })
+	m.fail = errors.New("no memory")
+	for range 100 { // seconds
+		m.at += time.Second
+		h.Calm()
+		if h.OwesBuckets(m.max, m.buckets) {
+			s := filling()
+			s.Now, s.Max, s.Buckets = m.at, m.max, m.buckets
+			h.ConsiderBuckets(Place{}, s, m.at)
+		}
+	}
+	if got := strings.Join(m.writes, ", "); got != "max 524288, buckets 262144" {
+		t.Errorf("wrote %s", got)
+	}
+	m.fail = nil
+	told := m.consider(h, func(s *Situation) { s.Count, s.Trigger, s.Calm = s.Max, ByRefusal, false; s.Looks[1].Entries = s.Max })
+	if got := results(told); !strings.HasPrefix(got, "raise_max applied 524288->") {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestReload: a module that is loaded anew has its defaults, and nobody is quarrelled with.
+func TestReload(t *testing.T) {
+	m, h := newMachine(On)
+	m.consider(h, nil)
+	h.Restart()
+	if m.max, m.buckets = 65_536, 16_384; h.Lowered(m.max) {
+		t.Error("a reload lowers")
+	}
+	if told := h.Changed(record.Limit{Key: conntrack.KeyMax, From: 524_288, To: 65_536}, time.Now()); len(told) != 0 {
+		t.Errorf("%s", results(told))
+	}
+	m.at += coolDown
+	if got := results(m.consider(h, nil)); got != "raise_max applied 65536->524288;raise_buckets applied 16384->262144;" {
+		t.Errorf("%s", got)
 	}
 }
 
@@ -166,6 +210,11 @@ func TestFailures(t *testing.T) {
 	}
 	if !strings.Contains(all[0].Why, "read-only file system") {
 		t.Errorf("%s", all[0].Why)
+	}
+	soon := time.Now().Add(time.Second)
+	m.state.ResumedAt, m.fail = &soon, nil
+	if got := results(m.consider(h, nil)); !strings.HasPrefix(got, "raise_max applied") {
+		t.Errorf("after a resume: %s", got)
 	}
 }
 

@@ -15,6 +15,8 @@ const (
 	GlanceEntries = 80
 	// LookEntries is how many a look takes while nothing is lost yet: about a millisecond.
 	LookEntries = 320
+	// CloseEntries is how many it takes when a table is nearly full: few that came lately have to be told among many.
+	CloseEntries = 1280
 
 	// lookAge is how old a look may be to stand for now, and sameTable by which part the table may have grown since.
 	lookAge   = 10 * time.Second
@@ -105,32 +107,37 @@ func (all Looks) flood(now *Look, before uint64) (flooding, string) {
 	if now.Pending > somePending && now.NetPart > oneNetwork {
 		return isFlood, fmt.Sprintf("%s, and %s of these are from %s", now.Text, percent(now.NetPart), now.Net)
 	}
-	came := float64(now.Entries) - float64(before)
-	if now.pending()+now.error() <= incident.MostlyPending*came {
+	lately := float64(now.Entries) - float64(before)
+	if now.pending()+now.error() <= incident.MostlyPending*lately {
 		return noFlood, "" // even if nothing of what was there before was pending
 	}
-	var base *Look
-	for i := range all {
-		if age := now.At - all[i].At; age > 0 && age <= baseAge {
-			base = &all[i]
-			break
+	slowly := false
+	for i := len(all) - 1; i >= 0; i-- {
+		base := &all[i]
+		age := now.At - base.At
+		if age <= 0 || age > baseAge {
+			continue
 		}
-	}
-	if base == nil {
-		return unknown, "what came lately is not known yet"
-	}
-	came = float64(now.Entries) - float64(base.Entries)
-	if came/2 <= math.Hypot(now.error(), base.error()) {
-		if now.At-base.At >= slow {
+		came, wrong := float64(now.Entries)-float64(base.Entries), math.Hypot(now.error(), base.error())
+		if came/2 <= wrong {
+			slowly = slowly || age >= slow && lately <= max(0, came/2) // and not all of it just now
+			continue                                                   // an older one may tell
+		}
+		// The newest that can tell: what came before it may have been real.
+		part := (now.pending() - base.pending()) / came
+		switch wrong /= came; {
+		case part-wrong > incident.MostlyPending:
+			return isFlood, fmt.Sprintf("of the %s entries that came in the last %v, %s are of connections that were never completed",
+				Thousands(uint64(came)), age.Round(time.Millisecond), percent(min(1, part)))
+		case part+wrong < incident.MostlyPending:
 			return noFlood, ""
 		}
-		return unknown, "too little came since the last look to tell what it is"
+		return unknown, "of what came lately about half is pending, or that cannot be told yet"
 	}
-	if part := (now.pending() - base.pending()) / came; part > incident.MostlyPending {
-		return isFlood, fmt.Sprintf("of the %s entries that came in the last %v, %s are of connections that were never completed",
-			Thousands(uint64(came)), (now.At - base.At).Round(time.Millisecond), percent(min(1, part)))
+	if slowly {
+		return noFlood, ""
 	}
-	return noFlood, ""
+	return unknown, "what came lately is too little, or too little known, to tell what it is"
 }
 
 // pending is how many entries were never completed.

@@ -1,9 +1,9 @@
 package watch
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ctwatch/ctwatch/internal/census"
@@ -15,19 +15,11 @@ import (
 )
 
 const (
-	// mostGauges is how many tables are looked at between ticks; each takes a file descriptor. The others have the ticks.
-	mostGauges = 4096
-	// glanceFill is from which fill on somebody looks into a table now and then, to know what comes later.
-	glanceFill = 0.25
-	// glanceEvery is how often at most where the table grows, glances how many of them a second in all tables together.
-	glanceEvery = time.Second
-	glances     = 10
-	// considerAgain is how long a decision stands that was no, unless something worse gives rise to the next, and lookAgain how
-	// long it takes until more can be told of what came.
+	// considerAgain is how long a decision stands that was no, unless something worse gives rise to the next.
 	considerAgain = time.Second
+	// lookAgain is how long it takes until more can be told of what came: the longer nothing can be told, the longer.
 	lookAgain     = 20 * time.Millisecond
-	// memoryEvery is how often it is read what memory there is.
-	memoryEvery = 10 * time.Second
+	lookAgainMost = 640 * time.Millisecond
 )
 
 // healing is what it takes to raise limits in time. Nothing of it is at work with remediation off.
@@ -37,6 +29,7 @@ type healing struct {
 	gauges  int
 	pulses  *time.Timer
 	glances budget
+	looks   budget
 	memory  struct {
 		remediate.Memory
 		err error
@@ -57,7 +50,9 @@ type health struct {
 	againAt   time.Duration     // until then a decision stands ...
 	trigger   remediate.Trigger // ... that was made for this
 	chainsAt  time.Duration     // the same of chains
-	refused   uint64            // as of the last tick
+	unclear   int               // decisions running that could not be made
+	floodAt   time.Duration     // when it last was a flood
+	refused   conntrack.Drops   // as of the last tick
 	evicted   uint64
 	evictedAt time.Duration
 }
@@ -72,7 +67,7 @@ func (w *watcher) openHealing() {
 	o.Root, o.Boot = w.o.Root, func() time.Duration { return now().boot }
 	o.Memory = func() (remediate.Memory, error) { return w.memory.Memory, w.memory.err }
 	w.healer = remediate.NewHealer(o)
-	w.glances = budget{perSecond: glances}
+	w.glances, w.looks = budget{perSecond: glances}, budget{perSecond: looks}
 	w.keeper = newKeeper(w.o)
 }
 
@@ -131,142 +126,6 @@ func (w *watcher) beginHealing() error {
 	return w.pulse(true)
 }
 
-// readMemory reads what memory there is, if that was not done lately: what hurries does not wait for it. first: with what an
-// entry costs, for which conntrack must be loaded.
-func (w *watcher) readMemory(first bool) {
-	m, at := &w.memory, now().boot
-	switch {
-	case first:
-		m.Memory, m.err = remediate.ReadMemory(w.o.Root)
-	case at-m.at > memoryEvery:
-		m.Memory, m.err = m.Again(w.o.Root)
-	default:
-		return
-	}
-	m.at = at
-}
-
-// pulse looks at how full tables are, has limits raised where that is called for, and looks again in time. all: also at
-// those for which there is time until the next tick.
-func (w *watcher) pulse(all bool) error {
-	if w.healer == nil || w.probe == nil {
-		return nil
-	}
-	limit, ok := w.readLimit()
-	if !ok {
-		return nil
-	}
-	pause, at := time.Second, now().boot
-	for _, p := range w.places {
-		if !all && p.dueAt > at {
-			pause = min(pause, max(p.dueAt-at, time.Millisecond))
-			continue
-		}
-		if !w.measure(p, at) {
-			continue
-		}
-		growth := p.pace.Growth()
-		if t := w.healer.Policy().Trigger(p.count, limit, growth); t != remediate.Nothing {
-			if err := w.heal(p, t, at); err != nil {
-				return err
-			}
-		} else if float64(p.count) >= glanceFill*float64(limit) && (growth > 0 || !p.looks.Stand(p.count, at)) {
-			w.glanceAhead(p)
-		}
-		next := p.pace.Pause(limit)
-		if wait := p.againAt - at; wait > 0 {
-			next = min(next, wait)
-		}
-		p.dueAt = at + next
-		pause = min(pause, next)
-	}
-	if pause < time.Second {
-		w.pulses.Reset(pause)
-	}
-	return nil
-}
-
-// readLimit is nf_conntrack_max at this moment.
-func (w *watcher) readLimit() (uint64, bool) {
-	if w.limit == nil {
-		g, err := conntrack.OpenGauge(w.o.Root, conntrack.KeyMax)
-		if err != nil {
-			return 0, false
-		}
-		w.limit = g
-	}
-	limit, err := w.limit.Read()
-	if err != nil {
-		_ = w.limit.Close()
-		w.limit = nil // the module was unloaded
-	}
-	return limit, err == nil
-}
-
-// measure reads how many entries a place's table holds, and reports whether it could.
-func (w *watcher) measure(p *place, at time.Duration) bool {
-	if p.gauge == nil {
-		if p.ns.Path == "" || p.gone || w.gauges >= mostGauges {
-			return false
-		}
-		err := w.finder.Enter(p.ns, func() (err error) {
-			p.gauge, err = conntrack.OpenGauge(w.o.Root, conntrack.KeyCount)
-			return err
-		})
-		if err != nil {
-			return false
-		}
-		w.gauges++
-	}
-	count, err := p.gauge.Read()
-	if err != nil {
-		w.closeGauge(p)
-		return false
-	}
-	p.count = count
-	p.pace.Add(at, count)
-	return true
-}
-
-func (w *watcher) closeGauge(p *place) {
-	if p.gauge != nil {
-		_ = p.gauge.Close()
-		p.gauge = nil
-		w.gauges--
-	}
-}
-
-// glanceAhead glances at a table about which it may have to be decided soon.
-func (w *watcher) glanceAhead(p *place) {
-	if now().boot-p.lookedAt >= glanceEvery && w.glances.take(time.Now()) {
-		w.glance(p, remediate.LookEntries)
-	}
-}
-
-// glance has a look at some entries of a place's table. blind is why nobody could.
-func (w *watcher) glance(p *place, entries uint64) (blind string) {
-	at := now().boot
-	p.lookedAt = at
-	if p.ns.Path == "" {
-		return "the namespace cannot be entered"
-	}
-	err := w.finder.Enter(p.ns, func() error {
-		f, err := census.Take(context.Background(), census.Options{Root: w.o.Root, Limit: entries, Rows: 3, Load: true})
-		if err != nil {
-			return err
-		}
-		if f.Walked == 0 {
-			return errors.New("no entry was found in it")
-		}
-		p.looks = p.looks.Add(remediate.LookOf(f, at))
-		return nil
-	})
-	if err != nil {
-		return err.Error()
-	}
-	return ""
-}
-
 // heal decides whether the limit is to be raised for a place, and raises it. since is when what gives rise to it happened.
 func (w *watcher) heal(p *place, t remediate.Trigger, since time.Duration) error {
 	if w.healer == nil {
@@ -274,7 +133,7 @@ func (w *watcher) heal(p *place, t remediate.Trigger, since time.Duration) error
 	}
 	limit, ok := w.readLimit()
 	at := now().boot
-	if !ok || !w.measure(p, at) {
+	if !ok || limit == 0 || !w.measure(p, at) {
 		return nil
 	}
 	if err := w.yield(limit); err != nil {
@@ -284,20 +143,24 @@ func (w *watcher) heal(p *place, t remediate.Trigger, since time.Duration) error
 		return nil
 	}
 	s := w.situation(p, t, limit)
-	switch {
-	case t != remediate.ByRefusal:
-		s.Blind = w.glance(p, remediate.LookEntries)
-	case !p.looks.Stand(p.count, at):
-		s.Blind = w.glance(p, remediate.GlanceEntries)
+	blind, ok := w.examine(p, t)
+	if !ok {
+		return nil
 	}
-	s.Looks, s.Now = p.looks, now().boot
+	s.Blind, s.Looks, s.Now = blind, p.looks, now().boot
 	told, d := w.healer.Consider(w.patient(p), s, since)
 	p.trigger, p.againAt = t, at+considerAgain
-	switch d.Refused {
-	case "":
+	if d.Refused == remediate.Unclear {
+		p.againAt = at + min(lookAgain<<min(p.unclear, 8), lookAgainMost)
+		p.unclear++
+	} else {
+		p.unclear = 0
+	}
+	if d.Refused == remediate.Flood {
+		p.floodAt = at
+	}
+	if applied(told) {
 		p.trigger, p.againAt = remediate.Nothing, 0
-	case remediate.Unclear:
-		p.againAt = at + lookAgain
 	}
 	return w.acted(told)
 }
@@ -318,8 +181,8 @@ func (w *watcher) healChains(p *place, since time.Duration) error {
 	return w.acted(w.healer.ConsiderBuckets(w.patient(p), s, since))
 }
 
-// convalesce is what can wait for a tick: the buckets that belong to a limit which was raised in a hurry, evictions that no
-// hook told of, and what operators said.
+// convalesce is what can wait for a tick: what no event told of, and the buckets that belong to a limit which was raised in a
+// hurry.
 func (w *watcher) convalesce() error {
 	if w.healer == nil {
 		return nil
@@ -327,16 +190,23 @@ func (w *watcher) convalesce() error {
 	w.readMemory(false)
 	at := now().boot
 	for _, p := range w.places {
-		if n := p.account.Drops.Total(); n > p.refused {
-			p.refused, w.refusedAt = n, at
+		before, evicted := p.refused, p.evicted
+		p.refused, p.evicted = p.account.Drops, p.account.Evicted
+		if p.refused != before {
+			w.refusedAt = at
 		}
-		evicts := p.account.Evicted > p.evicted
-		p.evicted = p.account.Evicted
-		if evicts {
+		var err error
+		switch {
+		case p.refused[conntrack.TableFull] > before[conntrack.TableFull] && !w.probe.Counts():
+			err = w.heal(p, remediate.ByRefusal, at)
+		case p.refused[conntrack.ChainTooLong] > before[conntrack.ChainTooLong] && !w.probe.Counts():
+			err = w.healChains(p, at)
+		case p.evicted > evicted:
 			p.evictedAt = at
-			if err := w.heal(p, remediate.ByEviction, at); err != nil {
-				return err
-			}
+			err = w.heal(p, remediate.ByEviction, at)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if w.engine.Open() == 0 {
@@ -366,22 +236,31 @@ func (w *watcher) yield(limit uint64) error {
 
 // acted records what was done or not, and sees to what follows from it.
 func (w *watcher) acted(told []*record.Action) error {
-	applied := false
+	from, to := w.limits, w.limits
 	for _, a := range told {
-		applied = applied || a.Result == record.ResultApplied
 		if err := w.record(a); err != nil {
 			return err
 		}
+		if a.Result != record.ResultApplied {
+			continue
+		}
+		switch a.What {
+		case record.ActionRaiseMax:
+			from.Max, to.Max = a.From, a.To
+		case record.ActionRaiseBuckets:
+			from.Buckets, to.Buckets = a.From, a.To
+		}
 	}
-	if !applied {
+	if !applied(told) {
 		return nil
 	}
-	before := w.limits
-	if err := w.checkLimits(); err != nil {
-		return err
-	}
-	w.keeper.keep(before, w.limits)
-	return nil
+	w.keeper.keep(from, to)
+	return w.checkLimits()
+}
+
+// applied reports whether something was done to a limit.
+func applied(told []*record.Action) bool {
+	return slices.ContainsFunc(told, func(a *record.Action) bool { return a.Result == record.ResultApplied })
 }
 
 // situation is what is known, but for looks into the table. p may be nil.
@@ -393,10 +272,13 @@ func (w *watcher) situation(p *place, t remediate.Trigger, limit uint64) remedia
 		Calm: t != remediate.ByRefusal && (w.refusedAt == 0 || at-w.refusedAt >= remediate.CalmFor),
 	}
 	for _, other := range w.places {
-		s.Entries += max(other.count, other.account.Count)
+		count := max(other.count, other.account.Count)
+		s.Entries += count
+		s.Calm = s.Calm && float64(count) < remediate.Brink*float64(limit) // or packets may be refused before anybody is told
 	}
 	if p != nil {
 		s.Where, s.Count, s.Peak, s.Growth, s.Before = w.where(p), p.count, p.count, p.pace.Growth(), p.pace.Before()
+		s.Flooded = p.floodAt != 0 && at-p.floodAt < floodFor
 		s.Evicts = p.evictedAt != 0 && at-p.evictedAt < remediate.CalmFor
 	}
 	return s

@@ -128,16 +128,26 @@ func TestRaisedAtFirstLoss(t *testing.T) {
 
 // TestFloodIsNotFed: a flood is no reason to raise, on whatever path it is noticed, and one refusal is told, not thousands.
 func TestFloodIsNotFed(t *testing.T) {
+	const afterRamp = "after a ramp of real ones"
 	for name, r := range map[string]lab.Ramp{
 		"many sources": {From: small / 8, To: 3 * small, Unanswered: true, Rate: 20_000},
 		"one network":  {From: small / 8, To: 3 * small, Unanswered: true, OneNet: true, Rate: 20_000, Kinds: []lab.Kind{lab.UDP4}},
 		// Half of the table is of connections that work, before the flood begins.
 		"over real load": {From: small * 45 / 100, To: 3 * small, Unanswered: true, Rate: 5_000},
+		// Few that came lately have to be told among many.
+		"over much real load": {From: small * 85 / 100, To: small * 5 / 4, Unanswered: true, Rate: 1_000},
+		// The table was growing by connections that work, until a moment ago.
+		afterRamp: {From: small / 4, To: small * 5 / 4, Unanswered: true, Rate: 4_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, p := newPath(t)
 			must(t, p.Router.Fill(t.Context(), r.From)) // before anybody looks
 			s := healing(t, remediate.On, nil)
+			if name == afterRamp {
+				_, err := p.Ramp(t.Context(), lab.Ramp{From: r.From, To: small * 40 / 100, Rate: 2_000})
+				must(t, err)
+				r.From = 0 // nothing is missing
+			}
 			_, err := p.Ramp(t.Context(), r)
 			must(t, err)
 			a := s.awaitAction(record.ActionRaiseMax, record.ResultRefused)
@@ -147,6 +157,9 @@ func TestFloodIsNotFed(t *testing.T) {
 			}
 			if now, err := l.Limit(lab.Max); err != nil || now != small {
 				t.Errorf("the limit is %d, %v", now, err)
+				for _, a := range s.actions(record.ActionRaiseMax) {
+					t.Logf("%s %s: %s", a.Time, a.Result, a.Why)
+				}
 			}
 			if all := s.actions(record.ActionRaiseMax); len(all) > 3 {
 				t.Errorf("%d records of one decision", len(all))
@@ -336,4 +349,28 @@ func rootTree(t *testing.T) string {
 	root := t.TempDir()
 	must(t, os.CopyFS(root, os.DirFS(filepath.FromSlash("../../testdata/roots/debian13"))))
 	return root
+}
+
+// TestLongChainsGetBuckets: where chains are too long more buckets are the cure, and come at once: packets are lost all the
+// same. A higher limit is none.
+func TestLongChainsGetBuckets(t *testing.T) {
+	onProbes(t, func(t *testing.T, probe string) {
+		l, p := newPath(t)
+		must(t, l.LongChains(t.Context(), p.Router))
+		s := healing(t, remediate.On, func(o *watch.Options) { o.Probe = probe })
+		before, err := l.Limit(lab.Max)
+		must(t, err)
+		_, err = p.Ramp(t.Context(), lab.Ramp{From: 35_840, To: 36_840, Rate: 1000})
+		must(t, err)
+		a := s.awaitAction(record.ActionRaiseBuckets, record.ResultApplied)
+		s.stop()
+		after, err := l.Limit(lab.Max)
+		must(t, err)
+		if a.From != 512 || a.To < 32_768 || a.Took <= 0 || !strings.Contains(a.Why, "chains are longer") {
+			t.Errorf("%+v", a)
+		}
+		if after != before {
+			t.Errorf("the limit was %d, and is %d", before, after)
+		}
+	})
 }

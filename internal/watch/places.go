@@ -47,7 +47,7 @@ type place struct {
 func (p *place) restart() {
 	p.account.Restart()
 	p.history, p.missed, p.idle, p.idleSettled = false, 0, 0, 0
-	p.pace, p.looks, p.againAt, p.trigger = remediate.Pace{}, nil, 0, remediate.Nothing
+	p.pace, p.looks, p.againAt, p.trigger, p.refused = remediate.Pace{}, nil, 0, remediate.Nothing, p.account.Drops
 }
 
 const (

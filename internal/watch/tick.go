@@ -23,7 +23,7 @@ func (w *watcher) tick() error {
 	if err := w.count(w.due); err != nil {
 		return err
 	}
-	if err := errors.Join(w.look(), w.askAround(), w.pulse(true), w.convalesce()); err != nil {
+	if err := errors.Join(w.look(), w.askAround(), w.convalesce(), w.pulse(true)); err != nil {
 		return err
 	}
 	// The ticks of an interval that is no multiple of them do not add up to it exactly.
@@ -45,6 +45,9 @@ func (w *watcher) absent() error {
 		w.missed += w.hooks.missed
 		w.tally, w.settled, w.hooks = loader.Tally{}, 0, hooks{}
 		w.probe, w.leaving = nil, false
+		if w.healer != nil {
+			w.healer.Restart()
+		}
 		if err = errors.Join(err, w.tellIncidents(w.engine.Stop(record.ClosedUnloaded))); err != nil {
 			return err
 		}
