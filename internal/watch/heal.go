@@ -247,8 +247,10 @@ func (w *watcher) acted(told []*record.Action) error {
 		switch a.What {
 		case record.ActionRaiseMax:
 			from.Max, to.Max = a.From, a.To
+			w.writers.own(conntrack.KeyMax, a.To)
 		case record.ActionRaiseBuckets:
 			from.Buckets, to.Buckets = a.From, a.To
+			w.writers.own(conntrack.KeyBuckets, a.To)
 		}
 	}
 	if !applied(told) {

@@ -89,6 +89,10 @@ func TestRaisedInTime(t *testing.T) {
 	if ramped.Refused != 0 {
 		t.Errorf("%d packets refused: %+v", ramped.Refused, a)
 	}
+	s.await("who raised the limit", func(r record.Record) bool {
+		l, ok := r.(*record.Limit)
+		return ok && l.To == a.To && l.PID == os.Getpid() && l.Comm == "ctwatch"
+	})
 	if a.Latency <= 0 || a.Latency > time.Second.Nanoseconds() {
 		t.Errorf("latency %v", time.Duration(a.Latency))
 	}

@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -81,6 +82,14 @@ func (w *writers) seen(one write) {
 	w.recent = append(w.recent, one)
 	w.settled = time.After(settling)
 }
+
+// own notes a write of ours, which is done: that somebody was seen writing may come later, or not at all.
+func (w *writers) own(key string, to uint64) {
+	w.recent = append(w.recent, write{LimitWrite: loader.LimitWrite{Key: key, To: to, PID: os.Getpid(), Comm: ownComm}, at: time.Now()})
+}
+
+// ownComm is the name of this process's threads, as rival knows it.
+const ownComm = "ctwatch"
 
 // of is who made a limit what it is: the last who wrote that.
 func (w *writers) of(key string, to uint64) record.Writer {
