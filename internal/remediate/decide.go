@@ -18,7 +18,7 @@ type Situation struct {
 	Growth  float64         // entries a second
 	Entries uint64          // in all tables together: they share the buckets
 	Calm    bool            // nothing was refused for calmFor
-	Flooded bool            // a moment ago it was a flood
+	Flooded time.Duration   // when it last was a flood, if that was lately; 0 is not
 	Evicts  bool            // the kernel evicts entries: some of them are not assured
 	Before  uint64          // entries a second ago
 	Looks   Looks
@@ -234,10 +234,10 @@ func (s Situation) look() (about string, r Reason, why string) {
 		}
 		return "", Unlooked, "whether it is a flood is not known, for nobody could look into the table: " + blind
 	}
-	switch f, why := s.Looks.flood(now, s.Before); {
+	switch f, why := s.Looks.flood(now, s.Before, s.Flooded); {
 	case f == isFlood:
 		return "", Flood, "it is a flood, which would fill a larger table as well: " + why
-	case f == unknown && (s.Flooded || s.Trigger != ByRefusal && s.Trigger != ByEviction):
+	case f == unknown && (s.Flooded > 0 || s.Trigger != ByRefusal && s.Trigger != ByEviction):
 		return "", Unclear, why
 	}
 	about = now.Text

@@ -97,10 +97,12 @@ const (
 )
 
 // flood tells whether what fills the table is a flood, and why. before is how many it held a second ago.
+// flooded is when it last was a flood, if that was lately (0 is not): then only what came since can show that it is over, for the
+// kernel sheds a flood's entries bucket by bucket, and a look into the first of them finds few.
 //
 // A table that was half full of real connections before a flood began is half full of it when this is asked, or not even
 // that. So it counts what came.
-func (all Looks) flood(now *Look, before uint64) (flooding, string) {
+func (all Looks) flood(now *Look, before uint64, flooded time.Duration) (flooding, string) {
 	if now.Pending > incident.MostlyPending {
 		return isFlood, now.Text
 	}
@@ -115,7 +117,7 @@ func (all Looks) flood(now *Look, before uint64) (flooding, string) {
 	for i := len(all) - 1; i >= 0; i-- {
 		base := &all[i]
 		age := now.At - base.At
-		if age <= 0 || age > baseAge {
+		if age <= 0 || age > baseAge || flooded > 0 && base.At < flooded {
 			continue
 		}
 		came, wrong := float64(now.Entries)-float64(base.Entries), math.Hypot(now.error(), base.error())
@@ -134,7 +136,7 @@ func (all Looks) flood(now *Look, before uint64) (flooding, string) {
 		}
 		return unknown, "of what came lately about half is pending, or that cannot be told yet"
 	}
-	if slowly {
+	if slowly && flooded == 0 {
 		return noFlood, ""
 	}
 	return unknown, "what came lately is too little, or too little known, to tell what it is"

@@ -53,7 +53,7 @@ func TestFlood(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := &c.looks[len(c.looks)-1]
-			got, why := c.looks.flood(now, cmp.Or(c.before, now.Entries))
+			got, why := c.looks.flood(now, cmp.Or(c.before, now.Entries), 0)
 			if got != c.want || !strings.Contains(why, c.why) {
 				t.Errorf("%d, %q; want %d, %q", got, why, c.want, c.why)
 			}
@@ -77,5 +77,20 @@ func TestLooksAge(t *testing.T) {
 	}
 	if now := Looks(nil).at(0); now != nil {
 		t.Errorf("%+v of nothing", now)
+	}
+}
+
+// TestFloodLingers: what is known from before a flood, and few pending entries at the beginning of the table, do not end it.
+func TestFloodLingers(t *testing.T) {
+	looks := Looks{LookOf(fillers(8000, 0.98, 0), time.Second), LookOf(fillers(8000, 0.95, 0), 9*time.Second)}
+	if got, _ := looks.flood(&looks[1], 8000, 0); got != noFlood {
+		t.Fatalf("%d without a flood", got)
+	}
+	if got, _ := looks.flood(&looks[1], 8000, 5*time.Second); got != unknown {
+		t.Errorf("%d after a flood", got)
+	}
+	looks = append(looks, LookOf(fillers(12_000, 0.97, 0), 12*time.Second))
+	if got, _ := looks.flood(&looks[2], 12_000, 5*time.Second); got != noFlood {
+		t.Errorf("%d when real connections came since", got)
 	}
 }

@@ -72,5 +72,5 @@ func (w *watcher) examine(p *place, t remediate.Trigger) (blind string, ok bool)
 	return w.glance(p, entries), true
 }
 
-// floodFor is how long a table that a flood fills is looked into more closely.
-const floodFor = 10 * time.Second
+// floodFor is how long a table that a flood filled is looked into more closely.
+const floodFor = time.Minute

@@ -280,7 +280,9 @@ func (w *watcher) situation(p *place, t remediate.Trigger, limit uint64) remedia
 	}
 	if p != nil {
 		s.Where, s.Count, s.Peak, s.Growth, s.Before = w.where(p), p.count, p.count, p.pace.Growth(), p.pace.Before()
-		s.Flooded = p.floodAt != 0 && at-p.floodAt < floodFor
+		if p.floodAt != 0 && at-p.floodAt < floodFor {
+			s.Flooded = p.floodAt
+		}
 		s.Evicts = p.evictedAt != 0 && at-p.evictedAt < remediate.CalmFor
 	}
 	return s
