@@ -194,6 +194,9 @@ func TestWriterOfALimit(t *testing.T) {
 	})
 	s.stop()
 	in := s.closed(b.server, conntrack.TableFull)
+	if len(in.Changes) == 0 {
+		t.Fatalf("no change is told: %+v", in)
+	}
 	last := in.Changes[len(in.Changes)-1]
 	if in.Limits.Before != 1000 || in.Limits.After != 3000 || last.To != 3000 {
 		t.Errorf("limits %+v, changes %+v; want from 1000 to 3000", in.Limits, in.Changes)

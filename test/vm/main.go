@@ -60,7 +60,7 @@ func parseFlags() (o options, err error) {
 	flag.BoolVar(&o.table, "table", false, "write "+compatibility+" even if not all kernels ran, or one failed")
 	flag.BoolVar(&o.long, "long", false, "run all tests, for which a VM takes some minutes")
 	flag.BoolVar(&o.verbose, "v", false, "show the console")
-	flag.DurationVar(&o.timeout, "timeout", 3*time.Minute, "time for one VM")
+	flag.DurationVar(&o.timeout, "timeout", 5*time.Minute, "time for one VM")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flag.Arg(0))

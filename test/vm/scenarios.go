@@ -29,7 +29,7 @@ var testedPackages = []string{"internal/watch", "internal/loader", "internal/con
 func defaultScenario(probe string, long bool) scenario {
 	s := scenario{steps: []step{
 		tests("internal/watch", "^(TestAuto|TestProbes|TestReload|TestAbsent|TestVerdicts|TestWriterOfALimit|TestLoggedLines)$"),
-		tests("internal/watch", "^(TestRaisedAtFirstLoss|TestFloodIsNotFed|TestYields|TestBucketsWithTheLimit)$"),
+		tests("internal/watch", "^(TestRaisedAtFirstLoss|TestFloodIsNotFed|TestBucketsWithTheLimit)$"),
 		tests("internal/limits", "^TestKernel$"),
 		tests("internal/loader", "^(TestKilled|TestBegins|TestHooksAreIdle|TestSettle|TestWalkKnowsEveryNamespace|TestLimit.*|TestNoCgroupRoot)$"),
 		tests("internal/conntrack", ""),
