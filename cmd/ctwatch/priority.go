@@ -45,7 +45,8 @@ func (h *hurried) close() {
 
 // hurry has this process go before others: while packets are being lost, those who send and receive them have the CPUs, and
 // a raise that takes a millisecond of one would come tens of milliseconds later. Threads that are made later take after
-// those that make them. broken is called if the leash was needed. end goes back.
+// those that make them. They take turns (SCHED_RR): one that does not end must not keep the one that would end it from running.
+// broken is called if the leash was needed. end goes back.
 func hurry(broken func()) (end func(), err error) {
 	before := unix.Rlimit{}
 	if err := unix.Prlimit(0, unix.RLIMIT_RTTIME, &unix.Rlimit{Cur: uint64(leash.Microseconds()), Max: math.MaxUint64}, &before); err != nil {
@@ -53,7 +54,7 @@ func hurry(broken func()) (end func(), err error) {
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGXCPU)
-	if err := schedule(unix.SchedAttr{Policy: unix.SCHED_FIFO, Priority: 1}); err != nil {
+	if err := schedule(unix.SchedAttr{Policy: unix.SCHED_RR, Priority: 1}); err != nil {
 		signal.Stop(signals)
 		return nil, errors.Join(err, schedule(unix.SchedAttr{}))
 	}
@@ -77,18 +78,23 @@ func hurry(broken func()) (end func(), err error) {
 // schedule sets how all threads of this process are scheduled. The zero SchedAttr is how any process is.
 func schedule(attr unix.SchedAttr) error {
 	attr.Size = unix.SizeofSchedAttr
-	tasks, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		return fmt.Errorf("raise own priority: %w", err)
-	}
-	for _, task := range tasks {
-		tid, err := strconv.Atoi(task.Name())
+	done := map[string]bool{}
+	for more := true; more; { // a thread that was not reached yet may have made another
+		more = false
+		tasks, err := os.ReadDir("/proc/self/task")
 		if err != nil {
-			continue
-		}
-		// A thread may have ended meanwhile.
-		if err := unix.SchedSetAttr(tid, &attr, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("raise own priority: %w", err)
+		}
+		for _, task := range tasks {
+			tid, err := strconv.Atoi(task.Name())
+			if err != nil || done[task.Name()] {
+				continue
+			}
+			// A thread may have ended meanwhile.
+			if err := unix.SchedSetAttr(tid, &attr, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("raise own priority: %w", err)
+			}
+			done[task.Name()], more = true, true
 		}
 	}
 	return nil
