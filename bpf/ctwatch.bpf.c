@@ -18,6 +18,12 @@
  * Nothing here runs for a packet that gets through.
  *
  * Apart from all that, and loaded alone: who writes the limits.
+ *
+ * Every function is inlined. A plain load from a kernel pointer may fault: a
+ * packet that waited in a UDP socket has something else where skb->dev is. The
+ * kernel then looks for the load in a table of the program's, which until 6.5
+ * (0108a4e9f358 and its backports) the main program lacks if it calls others:
+ * it dies.
  */
 #include "kernel.h"
 #include "abi.h"
@@ -252,7 +258,7 @@ static __always_inline int slot_of(struct cpu *cpu, __u64 cookie, int history)
  * same namespace in the middle of it: without history, nothing is written
  * then that would undo its work.
  */
-static __noinline struct table *enter(struct cpu *cpu, __u64 cookie, __u64 where, int history)
+static __always_inline struct table *enter(struct cpu *cpu, __u64 cookie, __u64 where, int history)
 {
 	struct net *net = (void *)where;
 	struct ip_conntrack_stat *stat;
@@ -501,7 +507,7 @@ static __always_inline struct table *enter_new(struct cpu *cpu, __u64 cookie, st
 }
 
 /* Turns what the counters moved into refusals; t->last moves with it. */
-static __noinline int account(struct cpu *cpu, struct table *t, struct counters *now, int has_entry)
+static __always_inline int account(struct cpu *cpu, struct table *t, struct counters *now, int has_entry)
 {
 	__u32 drop = now->drop - t->last.drop;
 	__u32 failed = now->insert_failed - t->last.insert_failed;

@@ -2,6 +2,7 @@ package watch_test
 
 import (
 	"errors"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/ctwatch/ctwatch/internal/record"
 	"github.com/ctwatch/ctwatch/internal/watch"
 	"github.com/ctwatch/ctwatch/test/lab"
+	"github.com/ctwatch/ctwatch/test/need"
 )
 
 // TestOnlyRefusedPacketsCount: the firewall's own drops, before and after tracking, and entries that ctnetlink fails to
@@ -233,4 +235,26 @@ func (s *session) awaitDrops(ns *lab.Namespace, drops uint64) {
 		}
 		return false
 	})
+}
+
+// TestUnreadDatagrams: where other packets have their device, one that waits in a UDP socket has something else. What it
+// looks like as a pointer may be none, and is not followed to the kernel's death when the socket is closed.
+func TestUnreadDatagrams(t *testing.T) {
+	need.Root(t)
+	s := watching(t, watch.Options{})
+	for range 200 {
+		in, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		must(t, err)
+		out, err := net.Dial("udp4", in.LocalAddr().String())
+		must(t, err)
+		for n := range 20 {
+			_, err := out.Write(make([]byte, 1+37*n))
+			must(t, err)
+		}
+		must(t, out.Close())
+		must(t, in.Close())
+	}
+	if stop := s.stop(); stop.Totals.Total() != 0 {
+		t.Errorf("counted %v", stop.Totals)
+	}
 }

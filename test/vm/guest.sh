@@ -22,6 +22,7 @@ mounts() {
 	mount -t tracefs tracefs /sys/kernel/tracing
 	mount -t securityfs securityfs /sys/kernel/security
 	mount -t bpf bpf /sys/fs/bpf
+	ifconfig lo up
 }
 
 modules() {

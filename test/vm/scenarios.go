@@ -28,6 +28,7 @@ var testedPackages = []string{"internal/watch", "internal/loader", "internal/con
 // defaultScenario is for every kernel: the tests in which kernels differ most. long: all tests.
 func defaultScenario(probe string, long bool) scenario {
 	s := scenario{steps: []step{
+		tests("internal/watch", "^TestUnreadDatagrams$"),
 		tests("internal/watch", "^(TestAuto|TestProbes|TestReload|TestAbsent|TestVerdicts|TestWriterOfALimit|TestLoggedLines)$"),
 		tests("internal/watch", "^(TestRaisedAtFirstLoss|TestFloodIsNotFed|TestBucketsWithTheLimit)$"),
 		tests("internal/limits", "^TestKernel$"),
